@@ -1,0 +1,20 @@
+"""Notices of items in, settled items out; deployed once per pipeline."""
+
+import functions_framework
+from flask import Request
+
+from shared.app import App
+from shared.config import Settings
+from shared.messages import ItemsNotice
+from shared.pipelines import pipeline
+from shared.processing import Processor
+from shared.serving import Response, answer_push
+
+app = App(Settings.from_env(needs=("PIPELINE", "OPENAI_API_KEY")), name="process")
+processor = Processor(app.db, app.dispatcher, pipeline(app.settings.pipeline, app.settings), app.settings)
+
+
+@functions_framework.http
+def process(request: Request) -> Response:
+    """Run one notice's items."""
+    return answer_push(request, lambda push: processor.handle(ItemsNotice.decode(push.data)))

@@ -1,0 +1,46 @@
+"""What each function is made of, put together lazily from its settings: one of each per process."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from shared.config import Settings
+from shared.db import Database, connector
+from shared.dispatch import Dispatcher
+from shared.publisher import Publisher, PubSubPublisher
+from shared.sessions import Sessions
+from shared.storage import CloudStore, Store
+
+
+class App:
+    """The parts of a function. Making one opens nothing; the parts open their connections in the first request."""
+
+    def __init__(self, settings: Settings, *, name: str) -> None:
+        self.settings = settings
+        self.name = name
+
+    @cached_property
+    def db(self) -> Database:
+        """The ledger."""
+        connect = connector(self.settings.connection, application=f"rowlift-{self.name}")
+        return Database(connect, size=self.settings.db_pool_size)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Pub/Sub."""
+        return PubSubPublisher()
+
+    @cached_property
+    def store(self) -> Store:
+        """The buckets."""
+        return CloudStore()
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """What keeps sessions moving."""
+        return Dispatcher(self.db, self.publisher, self.settings)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """What may be done to sessions."""
+        return Sessions(self.db, self.dispatcher, self.settings)

@@ -1,0 +1,53 @@
+"""Admission, second half: nothing that costs leaves without `start_calls` directly before it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from shared.db import Database
+from shared.items import Item
+
+
+class Verdict(StrEnum):
+    """Whether a request may leave."""
+
+    STARTED = "started"  # it may: the call is recorded and its worst case reserved
+    SUPERSEDED = "superseded"  # the item no longer runs under this attempt
+    HELD = "held"  # the session is paused, cancelled or failed
+    BUDGET_BUSY = "budget_busy"  # only calls in flight stand in the way; ask again in a moment
+    BUDGET_GONE = "budget_gone"  # the budget does not hold this call
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCall:
+    """A request about to leave, with the id its caller made and the most it can cost in micro-dollars."""
+
+    id: UUID
+    item: Item
+    request: Any
+    tokens: int
+    reserve: int
+
+
+def start_calls(
+    db: Database, session: UUID, planned: Sequence[PlannedCall], *, upstream: str, lease: float
+) -> dict[int, Verdict]:
+    """Reserve, record, renew the lease: by item whether its request may leave now."""
+    batch = [
+        {
+            "item_no": call.item.number,
+            "attempt": call.item.attempt,
+            "call_id": str(call.id),
+            "try": call.item.failures + 1,
+            "reserve": call.reserve,
+            "request_hash": hashlib.blake2b(repr(call.request).encode("utf-8", "replace"), digest_size=16).hexdigest(),
+        }
+        for call in planned
+    ]
+    rows = db.rows("start_calls", session=session, batch=batch, upstream=upstream, lease=lease)
+    return {row["item_no"]: Verdict(row["verdict"]) for row in rows}

@@ -1,0 +1,87 @@
+"""Every error of Rowlift, one tree.
+
+RowliftError
+├── InputError          the uploaded object or a row of it; the user can mend it
+├── ConfigError         settings that are missing or contradict each other
+├── UsageError          a request to the API or the command that cannot be carried out as it stands
+│   ├── NotFound        no such session or item
+│   ├── Conflict        the session is in a state that forbids the move
+│   └── Gone            the session has expired
+├── StorageError        the object store
+│   ├── ObjectGone      the pinned generation of an object is there no more
+│   └── StorageDown     the store cannot be reached; deliver again
+└── DatabaseError       PostgreSQL
+    ├── LedgerDown      it cannot be reached or is restarting; deliver again
+    └── StatementFailed it refused a statement for good; carries SQLSTATE and constraint
+"""
+
+from __future__ import annotations
+
+
+class RowliftError(Exception):
+    """Something went wrong in Rowlift."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class InputError(RowliftError):
+    """The uploaded object cannot be read as it is."""
+
+    def __init__(self, message: str, *, code: str = "input.unreadable") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigError(RowliftError):
+    """The settings are incomplete or contradict each other."""
+
+
+class UsageError(RowliftError):
+    """The request cannot be carried out as it stands."""
+
+
+class NotFound(UsageError):
+    """There is no such session or item."""
+
+
+class Conflict(UsageError):
+    """The session is in a state that forbids this."""
+
+
+class Gone(UsageError):
+    """The session has expired; its items and results were removed."""
+
+
+class StorageError(RowliftError):
+    """The object store failed."""
+
+
+class ObjectGone(StorageError):
+    """The object was replaced or deleted: the generation that was announced is there no more."""
+
+
+class StorageDown(StorageError):
+    """The object store cannot be reached; try again."""
+
+
+class DatabaseError(RowliftError):
+    """PostgreSQL failed."""
+
+
+class LedgerDown(DatabaseError):
+    """PostgreSQL cannot be reached; try again."""
+
+
+class StatementFailed(DatabaseError):
+    """PostgreSQL refused a statement for good."""
+
+    def __init__(self, message: str, *, sqlstate: str, constraint: str | None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+    @property
+    def code(self) -> str:
+        """The error code items carry: what kind of refusal, in a word."""
+        return f"db.{self.constraint or self.sqlstate}"

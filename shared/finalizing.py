@@ -1,0 +1,139 @@
+"""Finalize: prove the sums, write results, rejects and manifest, complete the epoch they belong to.
+
+Everything written is a function of the ledger alone, so two runs give the same bytes and may overlap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shared.config import Settings
+from shared.db import Database, Row
+from shared.dispatch import Dispatcher
+from shared.logs import log
+from shared.options import Options
+from shared.pipelines import PIPELINES
+from shared.results import reject_lines, result_lines
+from shared.states import FileState, Outcome, SessionStatus
+from shared.storage import Store
+
+
+class Finalizer:
+    """Brings sessions to their end."""
+
+    def __init__(self, db: Database, store: Store, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._db, self._store, self._dispatcher, self._settings = db, store, dispatcher, settings
+
+    def finalize(self, session: UUID) -> SessionStatus | None:
+        """The status the session ended with; None if it was not ready, has ended already, or does not exist.
+
+        Raises LedgerDown or StorageDown, for the notice to come again.
+        """
+        standing = self._db.row("standing", session=session)
+        if standing is None or not standing["finished"]:
+            return None
+        found = self._db.row("session", session=session)
+        if found is None:
+            return None
+        files = self._db.rows("session_files", session=session)
+        counts = self._counts(session)
+        verdict = _verdict(found, files, counts)
+        self._write_everything(found, files, counts)
+        done = self._db.row(
+            "complete_session",
+            session=session,
+            epoch=standing["epoch"],
+            failed=verdict is not None,
+            code=verdict and verdict[0],
+            message=verdict and verdict[1],
+        )
+        if done is None:
+            self._dispatcher.nudge(session)  # something was added or opened meanwhile
+            return None
+        log(
+            "INFO",
+            "Session finalized",
+            trace=found["trace_id"],
+            session_id=session,
+            status=done["status"],
+            counts=counts,
+        )
+        return SessionStatus(done["status"])
+
+    def _counts(self, session: UUID) -> dict[str, int]:
+        rows = {row["outcome"]: int(row["items"]) for row in self._db.rows("session_counts", session=session)}
+        return {outcome.value: rows.get(outcome, 0) for outcome in Outcome}
+
+    def _write_everything(self, found: Row, files: list[Row], counts: dict[str, int]) -> None:
+        session: UUID = found["id"]
+        slug = found["pipeline"]
+        lines: Iterable[bytes] = result_lines(self._db, session, pipeline=slug) if slug in PIPELINES else ()
+        results = self._write(f"{session}/results.jsonl", "application/x-ndjson", lines)
+        rejects = self._write(f"{session}/rejects.csv", "text/csv; charset=utf-8", reject_lines(self._db, session))
+        manifest = {
+            "session_id": str(session),
+            "pipeline": slug,
+            "options": found["options"],
+            "counts": counts,
+            "total": sum(counts.values()),
+            "spent_usd": found["spent"] / 1_000_000,
+            "files": [
+                {
+                    "object": f"gs://{file['bucket']}/{file['object_name']}",
+                    "generation": str(file["generation"]),
+                    "checksum": file["checksum"],
+                    "bytes": file["size"],
+                    "records_read": file["records_read"],
+                    "ignored": file["ignored"],
+                    "state": file["state"],
+                    "error": file["error"],
+                }
+                for file in files
+            ],
+            "results.jsonl": results,
+            "rejects.csv": rejects,
+            "code_version": self._settings.code_version,
+        }
+        body = orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n"
+        self._write(f"{session}/manifest.json", "application/json", [body])
+
+    def _write(self, name: str, content_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+        """Bytes and SHA-256 of what was written."""
+        digest, size = hashlib.sha256(), 0
+        with self._store.write(self._settings.results_bucket, name, content_type) as writer:
+            for piece in pieces:
+                writer.write(piece)
+                digest.update(piece)
+                size += len(piece)
+        return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str, str] | None:
+    """Why the session has failed, as code and sentence; None if it is completed."""
+    if found["cancelled_at"] is not None:
+        return None
+    broken = next((file for file in files if file["state"] == FileState.FAILED), None)
+    if broken is not None:
+        return broken["error_code"] or "input.unreadable", broken["error"] or "A file could not be read."
+    records = sum(file["records_read"] - file["ignored"] for file in files)
+    total = sum(counts.values())
+    if found["failed_at"] is None and records != total:
+        names = ", ".join(file["object_name"] for file in files)
+        return (
+            "db.sums",
+            f"The sums do not add up: {records} records were read from {names}, {total} items are settled.",
+        )
+    options = Options.model_validate(found["options"])
+    ran = total - counts[Outcome.REJECTED] - counts[Outcome.DUPLICATE]
+    if counts[Outcome.FAILED] and options.too_many_failed(counts[Outcome.FAILED], ran):
+        return (
+            "input.too_many_failed",
+            f"{counts[Outcome.FAILED]} of {ran} items failed, more than max-failed={options.max_failed} allows; "
+            "results.jsonl says why each did, and reprocess runs them again.",
+        )
+    return None

@@ -1,0 +1,143 @@
+"""Items as durable units of work: claim them for an attempt, settle or hand back what an attempt made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+
+from shared.db import Database, Row
+from shared.options import Options
+from shared.states import CallState, ItemState, Outcome
+from shared.text import clean, shortened
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One claimed item. With its attempt it marks who may write."""
+
+    session: UUID
+    number: int
+    attempt: int
+    key: str
+    input: Mapping[str, Any]
+    failures: int
+    round: int
+    kept: Mapping[str, Any] | None  # an answer that was paid for and could not be written
+
+    @classmethod
+    def from_row(cls, session: UUID, row: Row) -> Item:
+        """The item in a row of `claim_items`."""
+        return cls(
+            session=session,
+            number=row["item_no"],
+            attempt=row["attempt"],
+            key=row["key"],
+            input=row["input"],
+            failures=row["failures"],
+            round=row["round"],
+            kept=row["result"],
+        )
+
+    def log_fields(self) -> dict[str, Any]:
+        """What a log line says of the item."""
+        return {"session_id": self.session, "item_no": self.number, "attempt": self.attempt, "key": self.key}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """The items one claim got, and what their session asks for."""
+
+    items: tuple[Item, ...]
+    options: Options
+    trace_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallEnd:
+    """How a request that was started ended."""
+
+    id: UUID
+    state: CallState
+    response_id: str | None = None
+    model: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """What one attempt made of its item: settled with an outcome, or handed back (`outcome` None) and due again."""
+
+    item: Item
+    outcome: Outcome | None
+    code: str | None = None
+    counts: bool = False  # whether it uses up one of the tries
+    due_in: float = 0.0
+    result: Mapping[str, Any] | None = None
+    domain: Mapping[str, Any] | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    call: CallEnd | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """The settlement as statement `settle` reads it."""
+        state = self.outcome.state if self.outcome else ItemState.RETRYABLE
+        call = self.call
+        return {
+            "item_no": self.item.number,
+            "attempt": self.item.attempt,
+            "state": state,
+            "outcome": self.outcome,
+            "code": self.code,
+            "failed": self.counts,
+            "due_in": None if self.outcome else self.due_in,
+            "result": self.result,
+            "domain": self.domain,
+            "error_code": self.error_code,
+            "error_message": shortened(self.error_message, 2_000) if self.error_message else None,
+            "call_id": call and str(call.id),
+            "call_state": call and call.state,
+            "response_id": call and call.response_id,
+            "model": call and call.model,
+            "tokens_in": call and call.tokens_in,
+            "tokens_out": call and call.tokens_out,
+            "cost": call and call.cost,
+        }
+
+
+def claim(
+    db: Database, session: UUID, numbers: Sequence[int], *, pipeline: str, lease: float, token: UUID | None = None
+) -> Claimed | None:
+    """Those of the items that wait, are due, and belong to a session that may run; None if there is none."""
+    rows = db.rows(
+        "claim_items",
+        session=session,
+        item_nos=list(numbers),
+        pipeline=pipeline,
+        lease=lease,
+        claim=token or uuid4(),
+    )
+    if not rows:
+        return None
+    return Claimed(
+        items=tuple(Item.from_row(session, row) for row in rows),
+        options=Options.model_validate(rows[0]["options"]),
+        trace_id=rows[0]["trace_id"],
+    )
+
+
+def settle(
+    db: Database, session: UUID, settlements: Sequence[Settlement], *, pipeline: str, options: Options
+) -> dict[int, str]:
+    """Write a message's settlements in one statement; by item `settled`, `already`, `superseded` or `gone`.
+
+    Raises StatementFailed when PostgreSQL refuses one of them for good: nothing was written then.
+    """
+    batch = orjson.dumps([one.to_row() for one in settlements]).decode()
+    rows = db.rows(f"settle/{pipeline}", session=session, batch=clean(batch), skip_existing=options.skip_existing)
+    return {row["item_no"]: row["verdict"] for row in rows}

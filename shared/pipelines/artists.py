@@ -1,0 +1,185 @@
+"""Artists: a name and what is known of it in, a short biography out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+
+from shared.config import Settings
+from shared.options import OnMissing, Options
+from shared.pipelines.base import Estimate, Input, InvalidRow, Settled, Upstream, ValidRow
+from shared.states import Outcome
+from shared.text import clean
+
+if TYPE_CHECKING:
+    from shared.db import Database
+    from shared.prompts import Prompt
+    from shared.upstreams.base import Answer, Failure
+    from shared.upstreams.openai import OpenAIUpstream
+    from shared.upstreams.prices import Price
+
+DEFAULT_PROMPT = "artist-bio/1"
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+
+
+def _uuid(value: Any) -> Any:
+    """Any spelling Python's uuid accepts: with or without hyphens, braces, urn:uuid:, either case."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return UUID(value.strip())
+    except ValueError as error:
+        raise ValueError("is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da") from error
+
+
+class ArtistRow(BaseModel):
+    """One row of an artists file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    artist_id: Annotated[UUID, BeforeValidator(_uuid)]
+    artist_name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    artist_data: str = ""
+
+
+class Artists:
+    """The artists pipeline; the upstream client is made when first asked for."""
+
+    slug = "artists"
+    columns: tuple[str, ...] = ("artist_id", "artist_name", "artist_data")
+    required: tuple[str, ...] = ("artist_id", "artist_name")
+    key_column = "artist_id"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def validate(self, cells: Sequence[str | None], extra: dict[str, str]) -> ValidRow | InvalidRow:
+        """The artist in these cells. Canonical ids skip pydantic, which is for every other spelling and every fault."""
+        artist_id, name, data = cells
+        if artist_id is None or name is None:
+            column = "artist_id" if artist_id is None else "artist_name"
+            return InvalidRow(
+                column=column, code="input.missing_cell", reason=f"The row ends before {column}; it needs {_NEEDED}."
+            )
+        stripped = clean(name).strip()
+        if not (stripped and _CANONICAL(artist_id)):
+            try:
+                row = ArtistRow(artist_id=artist_id, artist_name=stripped)  # type: ignore[arg-type]
+            except ValidationError as error:
+                return _invalid(error)
+            artist_id = str(row.artist_id)
+        made: dict[str, Any] = {"artist_id": artist_id, "artist_name": stripped, "artist_data": clean(data or "")}
+        if extra:
+            made["extra"] = {clean(key): clean(value) for key, value in extra.items()}
+        return ValidRow(key=artist_id, input=made)
+
+    def settle_without_call(self, db: Database, items: Mapping[int, Input], options: Options) -> dict[int, Settled]:
+        """Items whose bio is there (skip-existing) or whose artist is not (on-missing=error)."""
+        if not options.writes_domain or not (options.skip_existing or options.on_missing is OnMissing.ERROR):
+            return {}
+        rows = db.rows("artists_known", ids=[row["artist_id"] for row in items.values()])
+        has_bio = {row["key"]: row["has_bio"] for row in rows}
+        settled = {}
+        for number, row in items.items():
+            key = row["artist_id"]
+            if options.skip_existing and has_bio.get(key):
+                settled[number] = Settled(outcome=Outcome.SKIPPED, code="skip_existing")
+            elif options.on_missing is OnMissing.ERROR and key not in has_bio:
+                settled[number] = Settled(
+                    outcome=Outcome.FAILED,
+                    code="unknown_artist",
+                    error_code="db.unknown_artist",
+                    error_message=f"Table artists has no row {key}; add it, or drop the file with on-missing=create.",
+                )
+        return settled
+
+    def request(self, row: Input) -> Any:
+        """The rendered prompt for one artist."""
+        return self._prompt.render(artist_name=row["artist_name"], artist_data=row["artist_data"])
+
+    def estimate(self, request: Any) -> Estimate:
+        """Every byte a token, the whole output limit used."""
+        usage = self._openai.worst_case(request)
+        return Estimate(tokens=usage.total, micros=self._price.cost(usage))
+
+    def cost(self, answer: Answer | Failure) -> int:
+        """The answer's tokens at the price of the model that was asked."""
+        return self._price.cost(answer.usage) if answer.usage else 0
+
+    def result(self, row: Input, answer: Answer) -> dict[str, Any]:
+        """The bio with everything that says where it came from."""
+        return {
+            "text": answer.text,
+            "response_id": answer.response_id,
+            "created": answer.created.isoformat(),
+            "model": answer.model,
+            "prompt": str(self._prompt),
+            "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens},
+        }
+
+    def domain(self, row: Input, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The row of table artists."""
+        return {
+            "id": row["artist_id"],
+            "name": row["artist_name"],
+            "bio": result["text"],
+            "response_id": result["response_id"],
+            "model": result["model"],
+            "prompt": result["prompt"],
+        }
+
+    @property
+    def upstream(self) -> Upstream:
+        """OpenAI."""
+        return self._openai
+
+    @cached_property
+    def _prompt(self) -> Prompt:
+        from shared.prompts import load
+
+        return load(self._settings.prompt or DEFAULT_PROMPT)
+
+    @cached_property
+    def _price(self) -> Price:
+        from shared.upstreams.openai import DEFAULT_MODEL
+        from shared.upstreams.prices import price_of
+
+        return price_of(self._settings.openai_model or DEFAULT_MODEL)
+
+    @cached_property
+    def _openai(self) -> OpenAIUpstream:
+        from shared.upstreams.openai import (
+            DEFAULT_BASE_URL,
+            DEFAULT_MAX_OUTPUT_TOKENS,
+            DEFAULT_MODEL,
+            OpenAIUpstream,
+        )
+
+        return OpenAIUpstream(
+            api_key=self._settings.openai_api_key.get_secret_value(),
+            base_url=self._settings.openai_base_url or DEFAULT_BASE_URL,
+            model=self._settings.openai_model or DEFAULT_MODEL,
+            max_output_tokens=self._settings.openai_max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,
+            request_timeout=self._settings.pipelines[self.slug].request_timeout,
+            prompt=self._prompt,
+        )
+
+
+_NEEDED = "artist_id, artist_name and, if there is any, artist_data"
+
+
+def _invalid(error: ValidationError) -> InvalidRow:
+    fault = error.errors()[0]
+    column = str(fault["loc"][0])
+    if column == "artist_name":
+        return InvalidRow(
+            column=column, code="input.empty_name", reason="artist_name is empty; give the artist's name."
+        )
+    shown = clean(str(fault["input"]))[:60]
+    reason = f"artist_id {shown!r} is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da."
+    return InvalidRow(column=column, code="input.bad_uuid", reason=reason)

@@ -1,0 +1,50 @@
+"""Push requests in, "done" or "deliver again" out: the frame around every function that Pub/Sub calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shared.errors import InputError, LedgerDown, StorageDown
+from shared.events import Push, UploadedObject, cloud_event
+from shared.logs import log
+
+Response = tuple[str, int]
+DONE: Response = ("", 204)
+AGAIN: Response = ("", 503)
+
+
+def answer_push(request: Any, handle: Callable[[Push], None], *, unforeseen: Response = DONE) -> Response:
+    """The response to one push: done, or again when the ledger or the store is away.
+
+    `unforeseen` answers an error nobody foresaw. It is acknowledged where the ledger knows the work, since its lease
+    ends and rescue brings it back; ingest refuses, because an object that is not in the ledger yet would be lost.
+    """
+    return _answered(request, lambda: handle(Push.parse(request.get_data())), unforeseen)
+
+
+def answer_event(request: Any, handle: Callable[[UploadedObject], object]) -> Response:
+    """The response to one storage CloudEvent that came without Pub/Sub in between."""
+
+    def take() -> None:
+        if uploaded := cloud_event(request.headers, request.get_data()):
+            handle(uploaded)
+
+    return _answered(request, take, AGAIN)
+
+
+def _answered(request: Any, take: Callable[[], None], unforeseen: Response) -> Response:
+    """Done, or again. A broken message is logged and acknowledged, since no repeat would mend it."""
+    if request.method != "POST":
+        return ("ok", 200)
+    try:
+        take()
+    except InputError as error:
+        log("ERROR", "Message cannot be read; it is acknowledged", error_code=error.code, reason=str(error))
+    except (LedgerDown, StorageDown) as error:
+        log("WARNING", "Push refused; it will come again", reason=str(error))
+        return AGAIN
+    except Exception as error:
+        log("ERROR", "Unforeseen error", error=error)
+        return unforeseen
+    return DONE

@@ -1,0 +1,202 @@
+"""What may be done to a session: hold, resume, approve, cancel, reprocess; and how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from shared.config import Settings
+from shared.db import Database, Row
+from shared.dispatch import Dispatcher
+from shared.errors import Conflict, Gone, NotFound, UsageError
+from shared.options import MICROS
+from shared.states import Hold, Outcome, SessionStatus
+
+REPROCESSABLE = frozenset(Outcome) - {Outcome.DUPLICATE, Outcome.MERGED, Outcome.REJECTED}
+
+
+def session_id(bucket: str, name: str, generation: int) -> UUID:
+    """The session of one generation of an uploaded object."""
+    return uuid5(NAMESPACE_URL, f"gs://{bucket}/{name}/{generation}")
+
+
+class Sessions:
+    """The sessions of a ledger, as the API and rescue act on them."""
+
+    def __init__(self, db: Database, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._db, self._dispatcher, self._settings = db, dispatcher, settings
+
+    def get(self, session: UUID) -> Row:
+        """The session's own facts; raises NotFound."""
+        found = self._db.row("session", session=session)
+        if found is None:
+            raise NotFound(f"There is no session {session}.")
+        return found
+
+    def newest(self, *, before: UUID | None = None, size: int = 20) -> list[Row]:
+        """The newest sessions in short, older than `before` when paging."""
+        return [
+            {
+                "session_id": str(row["id"]),
+                "pipeline": row["pipeline"],
+                "source": row["source"],
+                "status": row["status"],
+                "pause_reason": row["pause_reason"],
+                "error_message": row["error_message"],
+                "spent_usd": row["spent"] / MICROS,
+                "budget_usd": None if row["budget"] is None else row["budget"] / MICROS,
+                "created_at": row["created_at"].isoformat(),
+                "completed_at": row["completed_at"] and row["completed_at"].isoformat(),
+            }
+            for row in self._db.rows("sessions_newest", before=before, size=size)
+        ]
+
+    def status(self, session: UUID) -> Row:
+        """How the session stands: counts, progress, money, rate and what binds it (design §6)."""
+        found = self.get(session)
+        counted = {row["outcome"]: row for row in self._db.rows("session_counts", session=session)}
+        counts = {outcome.value: int(counted[outcome]["items"]) if outcome in counted else 0 for outcome in Outcome}
+        opened = int(counted["open"]["items"]) if "open" in counted else 0
+        settled = sum(counts.values())
+        total = settled + opened
+        per_second = sum(int(row["recent"]) for row in counted.values()) / 10
+        calls = {row["state"]: row for row in self._db.rows("call_totals", session=session)}
+        ended = SessionStatus(found["status"]).ended
+        return {
+            "session_id": str(found["id"]),
+            "pipeline": found["pipeline"],
+            "source": found["source"],
+            "status": found["status"],
+            "pause_reason": found["pause_reason"],
+            "error_code": found["error_code"],
+            "error_message": found["error_message"],
+            "total": total,
+            "open": opened,
+            "running": sum(int(row["running"]) for row in counted.values()),
+            **counts,
+            "progress_percent": round(100 * settled / total, 1) if total else (100.0 if ended else 0.0),
+            "spent_usd": found["spent"] / MICROS,
+            "reserved_usd": found["reserved"] / MICROS,
+            "budget_usd": None if found["budget"] is None else found["budget"] / MICROS,
+            "calls": {state: int(row["calls"]) for state, row in calls.items()},
+            "items_per_second": per_second,
+            "eta_seconds": round(opened / per_second, 1) if opened and per_second else (0.0 if not opened else None),
+            "bound_by": self._bound_by(found, opened, per_second),
+            "trace_id": found["trace_id"],
+            "created_at": found["created_at"].isoformat(),
+            "completed_at": found["completed_at"] and found["completed_at"].isoformat(),
+            "expires_at": found["expires_at"].isoformat(),
+        }
+
+    def _bound_by(self, found: Row, opened: int, per_second: float) -> str | None:
+        """What keeps the session from going faster, in a word; None when nothing is left to do."""
+        if not opened:
+            return None
+        if found["status"] in (SessionStatus.PAUSED, SessionStatus.QUOTED):
+            return "hold" if found["status"] == SessionStatus.PAUSED else "approval"
+        settings = self._settings.pipelines.get(found["pipeline"])
+        limits = settings and self._settings.upstreams.get(settings.upstream)
+        if limits and limits.requests and per_second >= 0.9 * limits.requests / limits.period:
+            return "rate_limit"
+        return "upstream"
+
+    def pause(self, session: UUID, *, reason: str = "paused by a person") -> None:
+        """Stop handing out items; calls in flight end and are settled. Raises Conflict where nothing works."""
+        found = self.get(session)
+        if self._db.row("hold_session", session=session, hold=Hold.PERSON, reason=reason, call_id=None) is None:
+            raise Conflict(f"The session is {found['status']}; only one that still works can be paused.")
+
+    def resume(self, session: UUID, *, budget_usd: float | None = None) -> None:
+        """Lift a hold, with a new budget if one is given; raises Conflict on a cancelled session."""
+        found = self._alive(session)
+        budget = None if budget_usd is None else round(budget_usd * MICROS)
+        if budget is not None and budget < found["spent"] + found["reserved"]:
+            spoken_for = (found["spent"] + found["reserved"]) / MICROS
+            raise UsageError(
+                f"A budget of ${budget_usd:.2f} is below the ${spoken_for:.6f} already spent or reserved. Give more."
+            )
+        if self._db.row("resume_session", session=session, budget=budget) is None:
+            raise Conflict(f"The session is {found['status']}; it cannot be resumed.")
+        self._dispatcher.nudge(session)
+
+    def approve(self, session: UUID) -> None:
+        """Let a session that waits for approval start; raises Conflict otherwise."""
+        found = self._alive(session)
+        if self._db.row("approve_session", session=session) is None:
+            raise Conflict(f"The session is {found['status']}; it does not wait for approval.")
+        self._dispatcher.nudge(session)
+
+    def cancel(self, session: UUID) -> int:
+        """Stop for good: nothing starts from now on, what is done stays. Answers how many items were waiting."""
+        found = self._alive(session)
+        if self._db.row("cancel_session", session=session) is None:
+            raise Conflict(f"The session is {found['status']}; it cannot be cancelled.")
+        return self.end_cancelled(session)
+
+    def end_cancelled(self, session: UUID) -> int:
+        """Settle what waits of a cancelled session, in batches; answers how many items."""
+        self._db.rows("abandon_files", session=session)
+        ended = 0
+        while batch := self._ended(session):
+            ended += batch
+        self._dispatcher.nudge(session)
+        return ended
+
+    def reprocess(self, session: UUID, *, outcomes: Sequence[str] = (Outcome.FAILED,), key: str | None = None) -> int:
+        """Open settled items again, by outcome or one by key, as a new round; answers how many.
+
+        Raises UsageError for an outcome that cannot run again, Gone after expiry, Conflict on a cancelled session.
+        """
+        unknown = sorted(set(outcomes) - REPROCESSABLE)
+        if unknown:
+            choices = ", ".join(sorted(REPROCESSABLE))
+            raise UsageError(f"Items with outcome {', '.join(unknown)} cannot run again; choose from {choices}.")
+        found = self.get(session)
+        if found["expired_at"] is not None or found["expires_at"] < datetime.now(UTC):
+            raise Gone
+        if found["status"] == SessionStatus.CANCELLED:
+            raise Conflict("The session is cancelled; drop the file again to run it anew.")
+        opened, after = 0, 0
+        while True:
+            row = self._db.row(
+                "reprocess_items", session=session, outcomes=[] if key else list(outcomes), key=key, after=after
+            )
+            if row is None or not row["opened"]:
+                break
+            opened, after = opened + int(row["opened"]), row["last"]
+        self._dispatcher.nudge(session)
+        return opened
+
+    def verify(self, session: UUID) -> Row:
+        """The violations of the invariants found in one session, and its calls by state."""
+        self.get(session)
+        findings = self._db.rows("verify_session", session=session)
+        calls = self._db.rows("call_totals", session=session)
+        return {
+            "session_id": str(session),
+            "sound": not findings,
+            "findings": findings,
+            "calls": {row["state"]: int(row["calls"]) for row in calls},
+        }
+
+    def _ended(self, session: UUID) -> int:
+        row = self._db.row("settle_cancelled", session=session)
+        return int(row["ended"]) if row else 0
+
+    def _alive(self, session: UUID) -> Row:
+        found = self.get(session)
+        if found["expired_at"] is not None:
+            raise Gone
+        if found["status"] == SessionStatus.CANCELLED:
+            raise Conflict("The session is cancelled.")
+        return found
+
+
+def known_session(text: Any) -> UUID:
+    """The session id in a text a person typed; raises NotFound, since no session has such a name."""
+    try:
+        return UUID(str(text))
+    except ValueError as error:
+        raise NotFound(f"{str(text)[:60]!r} is not a session id, such as 2f1c3b9e-….") from error

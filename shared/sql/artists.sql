@@ -1,0 +1,35 @@
+-- name: artists_domain
+-- The bios of a settled message, one row per artist, last writer named. An unknown id comes in with its name; with
+-- skip-existing a bio that is there stays. `stored` answers the items whose bio was written.
+, stored AS (
+    INSERT INTO artists AS mine (id, name, bio, response_id, model, prompt, session_id, item_no, attempt, updated_at)
+    SELECT (domain->>'id')::uuid, domain->>'name', domain->>'bio', domain->>'response_id', domain->>'model',
+           domain->>'prompt', :session::uuid, item_no, attempt, now()
+      FROM written ORDER BY 1
+    ON CONFLICT (id) DO UPDATE
+       SET bio = excluded.bio, response_id = excluded.response_id, model = excluded.model, prompt = excluded.prompt,
+           session_id = excluded.session_id, item_no = excluded.item_no, attempt = excluded.attempt, updated_at = now()
+     WHERE mine.bio IS NULL OR NOT :skip_existing::boolean
+    RETURNING mine.item_no
+)
+
+-- name: artists_known
+-- Which of these artists exist, and which of them have a bio: asked before anything is paid.
+SELECT id::text AS key, bio IS NOT NULL AS has_bio FROM artists WHERE id = ANY (:ids::uuid[]);
+
+-- name: artists_results
+-- A page of result lines of settled items in item order, one JSON text for the page.
+SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM (
+    SELECT item_no, row_to_json(page)::text AS line FROM (
+        SELECT item_no,
+               input->>'artist_id' AS artist_id, input->>'artist_name' AS artist_name, input->>'artist_data' AS artist_data,
+               result->>'text' AS response_text, result->>'response_id' AS response_id, result->>'created' AS created,
+               CASE WHEN outcome = 'failed' THEN 'error' WHEN code = 'skip_existing' THEN 'skipped'
+                    ELSE result->>'db_status' END AS db_status,
+               error_message AS error, outcome, attempt AS attempts, code, error_code, line,
+               result->>'model' AS model, result->>'prompt' AS prompt, result->'usage' AS usage
+          FROM items
+         WHERE session_id = :session::uuid AND item_no > :after::bigint AND finalized_at IS NOT NULL
+         ORDER BY item_no LIMIT :size::integer
+    ) page
+) lines;

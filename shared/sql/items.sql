@@ -1,0 +1,193 @@
+-- name: claim_items
+-- Take a message's items for one attempt each: waiting, due, and of a session that may run. A claim repeated with the
+-- same token finds its items again. Comes with what the session asks for, so that no second read is needed.
+WITH session AS MATERIALIZED (
+    SELECT id, options, trace_id FROM sessions
+     WHERE id = :session::uuid AND pipeline = :pipeline AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
+       AND approval <> 'awaited' AND expired_at IS NULL
+), claimed AS (
+    UPDATE items
+       SET state = 'running', attempt = attempt + 1, claim = :claim::uuid, dispatched_at = NULL, due_at = NULL,
+           lease_expires_at = now() + :lease * interval '1 second'
+      FROM session
+     WHERE items.session_id = session.id AND items.item_no = ANY (:item_nos::bigint[])
+       AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
+    RETURNING items.item_no
+)
+SELECT items.item_no, items.attempt + (claimed.item_no IS NOT NULL)::integer AS attempt, items.key, items.input,
+       items.failures, items.round, items.result, session.options, session.trace_id
+  FROM items JOIN session ON items.session_id = session.id LEFT JOIN claimed ON claimed.item_no = items.item_no
+ WHERE items.item_no = ANY (:item_nos::bigint[])
+   AND (claimed.item_no IS NOT NULL OR (items.state = 'running' AND items.claim = :claim::uuid))
+ ORDER BY items.item_no;
+
+-- name: fill_window
+-- Put the lowest-numbered due items out up to the free window. The choice takes no row locks: concurrent dispatchers
+-- choose the same items and the loser updates none (with SKIP LOCKED 16 of them overran a window of 100 sixteenfold).
+WITH session AS MATERIALIZED (
+    SELECT id FROM sessions
+     WHERE id = :session::uuid AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
+       AND approval <> 'awaited' AND expired_at IS NULL
+), outside AS MATERIALIZED (
+    SELECT count(*) AS n FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+), chosen AS MATERIALIZED (
+    SELECT items.item_no FROM items JOIN session ON items.session_id = session.id
+     WHERE items.dispatched_at IS NULL AND items.state IN ('available', 'retryable')
+       AND (items.due_at IS NULL OR items.due_at <= now())
+     ORDER BY items.item_no
+     LIMIT (SELECT greatest(0, :window::bigint - n) FROM outside)
+)
+UPDATE items
+   SET dispatched_at = now(), dispatches = dispatches + 1
+ WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen ORDER BY item_no))
+   AND dispatched_at IS NULL AND state IN ('available', 'retryable')
+RETURNING item_no;
+
+-- name: standing
+-- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written.
+SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND files_known > 0 AND files_open = 0
+       AND NOT EXISTS (SELECT FROM items WHERE session_id = sessions.id AND state = 'running')
+       AND (failed_at IS NOT NULL OR NOT EXISTS (
+            SELECT FROM items WHERE session_id = sessions.id AND state IN ('available', 'retryable'))) AS finished
+  FROM sessions WHERE id = :session::uuid AND expired_at IS NULL;
+
+-- name: take_back
+-- Notices that could not be published are not out.
+UPDATE items SET dispatched_at = NULL
+ WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL;
+
+-- name: lost_notices
+-- Take back notices that were lost: nothing was worked on in this pipeline for a while, or ten minutes have passed,
+-- doubled with every repeat. At most 5,000; answers how many.
+WITH idle AS (
+    SELECT coalesce(max(worked_at), '-infinity') < now() - :lost_after * interval '1 second' AS so
+      FROM sessions WHERE pipeline = :pipeline AND completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL
+), chosen AS MATERIALIZED (
+    SELECT item_no FROM items, idle
+     WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+       AND ((idle.so AND dispatched_at < now() - :lost_after * interval '1 second')
+            OR dispatched_at < now() - interval '10 minutes' * power(2, least(dispatches, 10) - 1))
+     ORDER BY item_no LIMIT 5000
+), back AS (
+    UPDATE items SET dispatched_at = NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND dispatched_at IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS lost FROM back;
+
+-- name: retire_leases
+-- Free the items of workers that died, and say of their calls that nobody knows how they ended. A lost lease is no
+-- failure, but the tenth ends the item. Waits a grace after expiry and after the server's own start.
+WITH chosen AS MATERIALIZED (
+    SELECT item_no, lost_leases FROM items
+     WHERE session_id = :session::uuid AND state = 'running'
+       AND lease_expires_at < now() - :grace * interval '1 second'
+       AND pg_postmaster_start_time() < now() - :grace * interval '1 second'
+     ORDER BY item_no LIMIT 5000 FOR UPDATE
+), freed AS (
+    UPDATE items
+       SET lost_leases = items.lost_leases + 1, lease_expires_at = NULL, claim = NULL, due_at = NULL,
+           state = CASE WHEN items.lost_leases >= 9 THEN 'discarded' ELSE 'retryable' END,
+           outcome = CASE WHEN items.lost_leases >= 9 THEN 'failed' END,
+           finalized_at = CASE WHEN items.lost_leases >= 9 THEN now() END,
+           code = CASE WHEN items.lost_leases >= 9 THEN 'worker_lost' END,
+           error_code = CASE WHEN items.lost_leases >= 9 THEN 'worker_lost' END,
+           error_message = CASE WHEN items.lost_leases >= 9
+               THEN 'Ten workers died while they ran this item; look at its input and at the function''s memory.' END
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND state = 'running'
+    RETURNING item_no, attempt, state
+), unknown AS (
+    UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'worker_lost'
+      FROM freed
+     WHERE calls.session_id = :session::uuid AND calls.item_no = freed.item_no AND calls.state = 'started'
+    RETURNING 1
+)
+SELECT item_no, attempt, state, (SELECT count(*) FROM unknown) AS unknown_calls FROM freed;
+
+-- name: settle
+-- End or hand back a message's attempts, end their calls and move the money, all or nothing. An attempt that a newer
+-- claim has superseded changes nothing but the cost on its own call; its call ends as unknown and stays reserved.
+-- A settlement is welcome while no newer attempt was claimed, lease or no lease; a hand-back only while it runs.
+-- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
+        item_no bigint, attempt integer, state text, outcome text, code text, failed boolean, due_in double precision,
+        result jsonb, error_code text, error_message text, domain jsonb,
+        call_id uuid, call_state text, response_id text, model text, tokens_in bigint, tokens_out bigint, cost bigint)
+), session AS MATERIALIZED (
+    SELECT id, cancelled_at IS NOT NULL AS cancelled FROM sessions WHERE id = :session::uuid FOR NO KEY UPDATE
+), target AS MATERIALIZED (
+    SELECT items.item_no, items.attempt, items.state FROM items JOIN session ON items.session_id = session.id
+     WHERE items.item_no IN (SELECT item_no FROM given) ORDER BY items.item_no FOR UPDATE OF items
+), accepted AS MATERIALIZED (
+    SELECT given.*, session.cancelled AND given.outcome IS NULL AS stop
+      FROM given JOIN target ON target.item_no = given.item_no AND target.attempt = given.attempt CROSS JOIN session
+     WHERE CASE WHEN given.outcome IS NULL THEN target.state = 'running'
+                ELSE target.state IN ('available', 'running', 'retryable') END
+), written AS (
+    SELECT item_no, attempt, domain FROM accepted WHERE domain IS NOT NULL
+){domain}, settled AS (
+    UPDATE items
+       SET state = CASE WHEN accepted.stop THEN 'cancelled' ELSE accepted.state END,
+           outcome = CASE WHEN accepted.stop THEN 'cancelled' ELSE accepted.outcome END,
+           code = accepted.code,
+           failures = items.failures + accepted.failed::integer,
+           due_at = CASE WHEN NOT accepted.stop THEN now() + accepted.due_in * interval '1 second' END,
+           finalized_at = CASE WHEN accepted.stop OR accepted.outcome IS NOT NULL THEN now() END,
+           lease_expires_at = NULL, claim = NULL, dispatched_at = NULL,
+           result = CASE WHEN accepted.domain IS NULL THEN accepted.result
+                         ELSE accepted.result || jsonb_build_object('db_status', CASE
+                             WHEN EXISTS (SELECT FROM stored WHERE stored.item_no = accepted.item_no) THEN 'updated'
+                             ELSE 'skipped' END) END,
+           error_code = accepted.error_code, error_message = accepted.error_message
+      FROM accepted
+     WHERE items.session_id = :session::uuid AND items.item_no = accepted.item_no
+    RETURNING items.item_no
+), ended AS (
+    UPDATE calls
+       SET state = CASE WHEN target.attempt > given.attempt AND given.call_state = 'succeeded' THEN 'unknown'
+                        ELSE given.call_state END,
+           finished_at = now(), response_id = given.response_id, model = given.model, tokens_in = given.tokens_in,
+           tokens_out = given.tokens_out, cost = given.cost, error_code = given.error_code
+      FROM given JOIN target ON target.item_no = given.item_no
+     WHERE calls.id = given.call_id AND calls.state IN ('started', 'unknown')
+    RETURNING calls.reserved, calls.cost, calls.state
+), money AS (
+    SELECT coalesce(sum(reserved) FILTER (WHERE state <> 'unknown'), 0)::bigint AS freed,
+           coalesce(sum(cost) FILTER (WHERE state <> 'unknown'), 0)::bigint AS spent FROM ended
+), booked AS (
+    UPDATE sessions SET reserved = reserved - money.freed, spent = sessions.spent + money.spent, worked_at = now(), updated_at = now()
+      FROM money WHERE sessions.id = :session::uuid
+)
+SELECT given.item_no,
+       CASE WHEN settled.item_no IS NOT NULL THEN 'settled'
+            WHEN target.item_no IS NULL THEN 'gone'
+            WHEN target.attempt = given.attempt THEN 'already'
+            ELSE 'superseded' END AS verdict
+  FROM given LEFT JOIN target ON target.item_no = given.item_no LEFT JOIN settled ON settled.item_no = given.item_no;
+
+-- name: dead_letter
+-- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that
+-- run or are settled stay as they are.
+WITH noted AS (
+    UPDATE items
+       SET dead_lettered = dead_lettered + 1, dispatched_at = NULL,
+           state = CASE WHEN dead_lettered >= 2 THEN 'discarded' ELSE state END,
+           outcome = CASE WHEN dead_lettered >= 2 THEN 'failed' END,
+           finalized_at = CASE WHEN dead_lettered >= 2 THEN now() END,
+           code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE code END,
+           error_code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE error_code END,
+           error_message = CASE WHEN dead_lettered >= 2 THEN :reason ELSE error_message END
+     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
+    RETURNING item_no, state
+)
+SELECT item_no, state FROM noted;
+
+-- name: items_page
+-- Items of a session in item order, filtered, for people.
+SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
+       error_code, error_message, parent
+  FROM items
+ WHERE session_id = :session::uuid AND item_no > :after::bigint
+   AND (:outcome::text IS NULL OR outcome = :outcome) AND (:state::text IS NULL OR state = :state)
+ ORDER BY item_no LIMIT :size::integer;

@@ -1,0 +1,182 @@
+-- name: announce_session
+-- Record a session whose object is not there yet; saying it twice changes nothing.
+INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id)
+VALUES (:session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: register_file
+-- Record a file and its session, once per generation; a known file changes nothing and answers its id.
+WITH fresh AS (
+    INSERT INTO files (session_id, bucket, object_name, generation, member, checksum, size)
+    VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :checksum, :size)
+    ON CONFLICT (bucket, object_name, generation, member) DO NOTHING
+    RETURNING id
+), counted AS (
+    SELECT count(*)::integer AS n FROM fresh
+), recorded AS (
+    INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch)
+    SELECT :session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id, n, n, n FROM counted
+    ON CONFLICT (id) DO UPDATE
+       SET files_known = sessions.files_known + excluded.files_known,
+           files_open = sessions.files_open + excluded.files_open,
+           epoch = sessions.epoch + excluded.epoch,
+           failed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.failed_at END,
+           completed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.completed_at END,
+           updated_at = now()
+    RETURNING id, expired_at
+)
+SELECT coalesce((SELECT id FROM fresh),
+                (SELECT id FROM files WHERE bucket = :bucket AND object_name = :object_name
+                    AND generation = :generation AND member = :member)) AS file_id,
+       EXISTS (SELECT FROM fresh) AS is_new
+  FROM recorded;
+
+-- name: session
+-- One session's own facts.
+SELECT id, pipeline, options, source, status, files_known, files_open, approval, hold, pause_reason, cancelled_at,
+       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, created_at,
+       updated_at, completed_at, expires_at, expired_at
+  FROM sessions WHERE id = :session::uuid;
+
+-- name: sessions_newest
+-- The newest sessions, those created before a given one when paging.
+SELECT id, pipeline, source, status, pause_reason, error_message, spent, budget, created_at, completed_at
+  FROM sessions
+ WHERE (:before::uuid IS NULL OR (created_at, id) < (SELECT s.created_at, s.id FROM sessions s WHERE s.id = :before::uuid))
+ ORDER BY created_at DESC, id DESC
+ LIMIT :size::integer;
+
+-- name: session_counts
+-- Items by outcome, and how the open ones stand. Open items have no outcome.
+SELECT coalesce(outcome, 'open') AS outcome, count(*) AS items,
+       count(*) FILTER (WHERE state = 'running') AS running,
+       count(*) FILTER (WHERE finalized_at > now() - interval '10 seconds' AND outcome NOT IN ('duplicate', 'rejected'))
+           AS recent,
+       min(due_at) FILTER (WHERE finalized_at IS NULL AND due_at > now()) AS next_due_at
+  FROM items WHERE session_id = :session::uuid GROUP BY outcome;
+
+-- name: session_files
+-- The files of a session with how far each was read.
+SELECT id, bucket, object_name, generation, member, checksum, size, layout, cursor, records_read, ignored, state, error_code, error
+  FROM files WHERE session_id = :session::uuid ORDER BY id;
+
+-- name: hold_session
+-- Stop handing out a session's items. A failure whose call began before the last resume holds nothing.
+UPDATE sessions
+   SET hold = :hold, pause_reason = :reason, updated_at = now()
+ WHERE id = :session::uuid AND cancelled_at IS NULL AND failed_at IS NULL AND completed_epoch IS DISTINCT FROM epoch
+   AND (hold IS NULL OR :hold::text = 'person')
+   AND (:call_id::uuid IS NULL OR resumed_at IS NULL
+        OR (SELECT started_at FROM calls WHERE id = :call_id::uuid) > resumed_at)
+RETURNING id;
+
+-- name: resume_session
+-- Lift the hold, and the failure of a session that stopped with items never run; a new budget may come along.
+WITH waiting AS (
+    SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')) AS any
+)
+UPDATE sessions
+   SET hold = NULL, pause_reason = NULL, resumed_at = clock_timestamp(), updated_at = now(),
+       epoch = epoch + (failed_at IS NOT NULL AND waiting.any)::integer,
+       failed_at = CASE WHEN waiting.any THEN NULL ELSE failed_at END,
+       budget = coalesce(:budget::bigint, budget)
+  FROM waiting
+ WHERE id = :session::uuid AND cancelled_at IS NULL AND expired_at IS NULL
+RETURNING id;
+
+-- name: approve_session
+-- Let a quoted session start.
+UPDATE sessions SET approval = 'given', updated_at = now()
+ WHERE id = :session::uuid AND approval = 'awaited' AND cancelled_at IS NULL
+RETURNING id;
+
+-- name: cancel_session
+-- Record that a person stopped the session for good; from this moment nothing is claimed or called.
+UPDATE sessions SET cancelled_at = coalesce(cancelled_at, now()), hold = NULL, pause_reason = NULL, updated_at = now()
+ WHERE id = :session::uuid AND completed_epoch IS DISTINCT FROM epoch
+RETURNING id;
+
+-- name: settle_cancelled
+-- End up to 5,000 waiting items of a cancelled session; running ones end with their attempt. Answers how many.
+WITH chosen AS MATERIALIZED (
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND state IN ('available', 'retryable')
+       AND EXISTS (SELECT FROM sessions WHERE id = :session::uuid AND cancelled_at IS NOT NULL)
+     ORDER BY item_no LIMIT 5000
+), ended AS (
+    UPDATE items
+       SET state = 'cancelled', outcome = 'cancelled', finalized_at = now(), dispatched_at = NULL, due_at = NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
+       AND state IN ('available', 'retryable')
+    RETURNING item_no
+)
+SELECT count(*) AS ended FROM ended;
+
+-- name: fail_session
+-- Mark a session failed with the sentence that names the remedy.
+UPDATE sessions SET failed_at = coalesce(failed_at, now()), error_code = :code, error_message = :message, updated_at = now()
+ WHERE id = :session::uuid AND cancelled_at IS NULL
+RETURNING id;
+
+-- name: complete_session
+-- End the epoch whose results were written, if nothing was added or opened meanwhile; no row: look again.
+UPDATE sessions
+   SET completed_epoch = :epoch, completed_at = now(), updated_at = now(),
+       failed_at = CASE WHEN :failed::boolean THEN coalesce(failed_at, now()) ELSE failed_at END,
+       error_code = coalesce(:code, error_code), error_message = coalesce(:message, error_message),
+       hold = NULL, pause_reason = NULL
+ WHERE id = :session::uuid AND epoch = :epoch AND files_open = 0
+   AND (failed_at IS NOT NULL OR NOT EXISTS (
+        SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')))
+   AND NOT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state = 'running')
+RETURNING status;
+
+-- name: unfinished_sessions
+-- Every session that still has something to be done for it, oldest first.
+SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled
+  FROM sessions WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL ORDER BY created_at;
+
+-- name: expired_sessions
+-- Sessions whose 30 days are over and whose items are still there.
+SELECT id FROM sessions WHERE expires_at < now() AND expired_at IS NULL ORDER BY expires_at LIMIT 100;
+
+-- name: remove_expired_items
+-- Remove up to 5,000 items of an expired session; answers how many.
+WITH gone AS (
+    DELETE FROM items WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (
+        SELECT item_no FROM items WHERE session_id = :session::uuid ORDER BY item_no LIMIT 5000))
+    RETURNING 1
+)
+SELECT count(*) AS removed FROM gone;
+
+-- name: mark_expired
+-- Remember that a session's items and results are gone; one that never ended is cancelled.
+UPDATE sessions
+   SET expired_at = now(), updated_at = now(), completed_epoch = epoch,
+       cancelled_at = CASE WHEN completed_epoch IS DISTINCT FROM epoch THEN coalesce(cancelled_at, now()) ELSE cancelled_at END
+ WHERE id = :session::uuid;
+
+-- name: reprocess_items
+-- Open up to 5,000 settled items of given outcomes or one key again, as a new round; answers how many and the last.
+WITH session AS MATERIALIZED (
+    SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
+), chosen AS MATERIALIZED (
+    SELECT item_no FROM items, session
+     WHERE session_id = session.id AND finalized_at IS NOT NULL AND item_no > :after::bigint
+       AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))
+       AND outcome NOT IN ('duplicate', 'merged', 'rejected')
+       AND (:key::text IS NULL OR key = :key)
+     ORDER BY item_no LIMIT 5000
+), opened AS (
+    UPDATE items
+       SET state = 'available', outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, lost_leases = 0,
+           round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0, result = NULL,
+           error_code = NULL, error_message = NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL
+    RETURNING item_no
+), raised AS (
+    UPDATE sessions SET epoch = epoch + 1, failed_at = NULL, error_code = NULL, error_message = NULL, completed_at = NULL,
+                        updated_at = now()
+     WHERE id = :session::uuid AND EXISTS (SELECT FROM opened)
+)
+SELECT count(*) AS opened, max(item_no) AS last FROM opened;

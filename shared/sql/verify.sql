@@ -1,0 +1,43 @@
+-- name: verify_session
+-- Every violation of the invariants of one session (design §4), a row each; no rows: it is sound.
+WITH session AS (SELECT * FROM sessions WHERE id = :session::uuid),
+counts AS (SELECT file, count(*) AS n FROM items WHERE session_id = :session::uuid AND parent IS NULL GROUP BY file),
+money AS (
+    SELECT coalesce(sum(cost) FILTER (WHERE state IN ('succeeded', 'failed')), 0) AS spent,
+           coalesce(sum(reserved) FILTER (WHERE state IN ('started', 'unknown')), 0) AS reserved
+      FROM calls WHERE session_id = :session::uuid
+)
+SELECT 'I1' AS rule, format('file %s: %s records read, %s items made, %s ignored', f.object_name, f.records_read,
+                            coalesce(c.n, 0), f.ignored) AS finding
+  FROM files f LEFT JOIN counts c ON c.file = f.id
+ WHERE f.session_id = :session::uuid AND f.records_read <> coalesce(c.n, 0) + f.ignored
+UNION ALL
+SELECT 'I2', format('item %s is %s with outcome %s', item_no, state, coalesce(outcome, 'none'))
+  FROM items WHERE session_id = :session::uuid
+   AND (state IN ('completed', 'discarded', 'cancelled', 'rejected')) <> (outcome IS NOT NULL AND finalized_at IS NOT NULL)
+UNION ALL
+SELECT 'I3', format('the session is %s with %s open items and %s unread files', status,
+                    (SELECT count(*) FROM items WHERE session_id = :session::uuid AND finalized_at IS NULL), files_open)
+  FROM session
+ WHERE status = 'completed'
+   AND (files_open > 0 OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND finalized_at IS NULL))
+UNION ALL
+SELECT 'I4', format('artist %s names item %s, attempt %s, which says otherwise', a.id, a.item_no, a.attempt)
+  FROM artists a LEFT JOIN items i ON i.session_id = a.session_id AND i.item_no = a.item_no
+ WHERE a.session_id = :session::uuid AND (SELECT expired_at IS NULL FROM session)
+   AND i.round = 1 AND i.finalized_at IS NOT NULL
+   AND (i.attempt IS DISTINCT FROM a.attempt OR i.result->>'text' IS DISTINCT FROM a.bio)
+UNION ALL
+SELECT 'I5', format('item %s was paid for %s times in round %s', item_no, count(*), round)
+  FROM calls WHERE session_id = :session::uuid AND state = 'succeeded' AND cost > 0
+ GROUP BY item_no, round HAVING count(*) > 1
+UNION ALL
+SELECT 'I6', format('spent %s and reserved %s stand against calls worth %s and %s (budget %s)', session.spent,
+                    session.reserved, money.spent, money.reserved, coalesce(budget::text, 'none'))
+  FROM session, money
+ WHERE session.spent <> money.spent OR session.reserved <> money.reserved OR session.spent + session.reserved > budget
+UNION ALL
+SELECT 'I7', format('call %s of attempt %s is newer than its item %s, at attempt %s', calls.id, calls.attempt, items.item_no, items.attempt)
+  FROM calls JOIN items ON items.session_id = calls.session_id AND items.item_no = calls.item_no
+ WHERE calls.session_id = :session::uuid AND calls.attempt > items.attempt
+LIMIT 100;

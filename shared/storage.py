@@ -1,0 +1,131 @@
+"""The object store: an uploaded object as a stream pinned to its generation, result objects as writers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Protocol
+
+from shared.errors import ObjectGone, StorageDown
+
+BLOCK = 4 * 1024 * 1024
+TIMEOUT = 30.0
+
+
+class Store(Protocol):
+    """What ingest and finalize need of the object store."""
+
+    def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> ObjectStream:
+        """One generation of an object, from a byte offset on."""
+
+    def write(self, bucket: str, name: str, content_type: str) -> Any:
+        """A context manager giving a binary writer; the object appears when the block ends well, and only then."""
+
+    def delete_prefix(self, bucket: str, prefix: str) -> int:
+        """Delete every object below a prefix; answers how many."""
+
+
+class ObjectStream:
+    """The bytes of one generation of an object, fetched in blocks by range."""
+
+    def __init__(self, blob: Any, *, offset: int, size: int, generation: int) -> None:
+        self._blob, self._at, self._size, self._generation = blob, offset, size, generation
+        self._buffer = b""
+
+    def read(self, n: int = -1) -> bytes:
+        """Up to `n` bytes, b"" at the end; raises ObjectGone or StorageDown."""
+        if not self._buffer and self._at < self._size:
+            end = min(self._at + BLOCK, self._size) - 1
+            with translated():
+                self._buffer = self._blob.download_as_bytes(start=self._at, end=end, raw_download=True, timeout=TIMEOUT)
+            # The emulator keeps no generations: it would answer with the bytes of a newer one.
+            if self._blob.generation is not None and int(self._blob.generation) != self._generation:
+                raise ObjectGone
+            if not self._buffer:
+                raise ObjectGone("The object ended before its announced size: it was replaced while it was read.")
+            self._at += len(self._buffer)
+        if n < 0 or n >= len(self._buffer):
+            taken, self._buffer = self._buffer, b""
+        else:
+            taken, self._buffer = self._buffer[:n], self._buffer[n:]
+        return taken
+
+
+class CloudStore:
+    """Google Cloud Storage, or its emulator where STORAGE_EMULATOR_HOST says so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._made_by: int | None = None
+
+    def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> ObjectStream:
+        """One generation of an object, from a byte offset on; raises ObjectGone if it is there no more."""
+        with translated():
+            blob = self.client().bucket(bucket).blob(name, generation=generation)
+            blob.reload(timeout=TIMEOUT)
+        if int(blob.generation) != generation:
+            raise ObjectGone
+        return ObjectStream(blob, offset=offset, size=size, generation=generation)
+
+    @contextmanager
+    def write(self, bucket: str, name: str, content_type: str) -> Iterator[BinaryIO]:
+        """A binary writer; nothing appears when the block raises (text mode would publish the torn object)."""
+        blob = self.client().bucket(bucket).blob(name)
+        with translated(), blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True) as writer:
+            yield writer
+
+    def delete_prefix(self, bucket: str, prefix: str) -> int:
+        """Delete every object below a prefix; answers how many."""
+        from google.api_core.exceptions import NotFound
+
+        deleted = 0
+        with translated():
+            for blob in list(self.client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT)):
+                try:
+                    blob.delete(timeout=TIMEOUT)
+                    deleted += 1
+                except NotFound:
+                    continue
+        return deleted
+
+    def client(self) -> Any:
+        """The client library's client of this process."""
+        with self._lock:
+            if self._client is None or self._made_by != os.getpid():
+                self._client, self._made_by = _client(), os.getpid()
+            return self._client
+
+
+def _client() -> Any:
+    from google.cloud import storage
+
+    if not os.environ.get("STORAGE_EMULATOR_HOST"):
+        return storage.Client()
+    from google.auth.credentials import AnonymousCredentials
+
+    return storage.Client(
+        project=os.environ.get("GOOGLE_CLOUD_PROJECT", "rowlift-local"), credentials=AnonymousCredentials()
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The client library's errors as ours: gone for 404, 412 and 416, down for everything else of theirs."""
+    import requests
+    from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed, RetryError
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import InvalidResponse
+
+    try:
+        yield
+    except (NotFound, PreconditionFailed) as error:
+        raise ObjectGone from error
+    except InvalidResponse as error:
+        if error.response.status_code in (404, 412, 416):
+            raise ObjectGone from error
+        raise StorageDown(f"The object store answered {error.response.status_code}.") from error
+    except (GoogleAPICallError, RetryError, GoogleAuthError, requests.RequestException, ConnectionError) as error:
+        raise StorageDown(f"The object store cannot be reached ({type(error).__name__}).") from error

@@ -1,0 +1,131 @@
+"""Stand-ins for the edges: Pub/Sub, the object store, an upstream. The ledger is never faked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+from shared.errors import ObjectGone
+from shared.events import UploadedObject
+from shared.messages import Message
+from shared.upstreams.base import Answer, Failure, Usage
+
+
+class FakePublisher:
+    """Keeps what was published, by the last part of the topic's name; `refuse` makes it take nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.messages: list[tuple[str, Message]] = []
+        self.refuse = False
+
+    def publish(self, topic: str, messages: Sequence[Message]) -> int:
+        if self.refuse:
+            return 0
+        with self._lock:
+            self.messages += [(topic.rsplit("/rowlift-", 1)[1], message) for message in messages]
+        return len(messages)
+
+    def take(self, topic: str) -> list[Message]:
+        """What was published to a topic since the last call."""
+        with self._lock:
+            found = [message for name, message in self.messages if name == topic]
+            self.messages = [one for one in self.messages if one[0] != topic]
+        return found
+
+
+class FakeStore:
+    """Objects in memory, by bucket and name, one generation each."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.generation = 1000
+        self.on_read: Callable[[int], None] = lambda offset: None
+
+    def put(self, bucket: str, name: str, data: bytes, **metadata: str) -> UploadedObject:
+        """A new generation of an object, and what announces it."""
+        self.generation += 1
+        self.objects[bucket, name] = (self.generation, data)
+        return UploadedObject(
+            bucket=bucket,
+            name=name,
+            generation=self.generation,
+            size=len(data),
+            checksum=None,
+            metadata={key.replace("_", "-"): value for key, value in metadata.items()},
+        )
+
+    def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> Any:
+        store = self
+
+        class Stream:
+            def __init__(self) -> None:
+                self.data, self.at = store._pinned(bucket, name, generation), offset
+
+            def read(self, n: int = -1) -> bytes:
+                store.on_read(self.at)
+                store._pinned(bucket, name, generation)
+                piece = self.data[self.at :] if n < 0 else self.data[self.at : self.at + n]
+                self.at += len(piece)
+                return piece
+
+        return Stream()
+
+    @contextmanager
+    def write(self, bucket: str, name: str, content_type: str) -> Iterator[BytesIO]:
+        writer = BytesIO()
+        yield writer
+        self.put(bucket, name, writer.getvalue())
+
+    def delete_prefix(self, bucket: str, prefix: str) -> int:
+        gone = [key for key in self.objects if key[0] == bucket and key[1].startswith(prefix)]
+        for key in gone:
+            del self.objects[key]
+        return len(gone)
+
+    def text(self, bucket: str, name: str) -> str:
+        """An object's content as text."""
+        return self.objects[bucket, name][1].decode()
+
+    def _pinned(self, bucket: str, name: str, generation: int) -> bytes:
+        found = self.objects.get((bucket, name))
+        if found is None or found[0] != generation:
+            raise ObjectGone
+        return found[1]
+
+
+class FakeUpstream:
+    """Answers with a bio that names the prompt, or with what `script` says for the nth call."""
+
+    name = "openai"
+
+    def __init__(self, script: Callable[[int, Any], Answer | Failure | Exception | None] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._script = script
+        self.requests: list[Any] = []
+
+    def call(self, request: Any, *, timeout: float) -> Answer | Failure:
+        with self._lock:
+            self.requests.append(request)
+            n = len(self.requests)
+        scripted = self._script(n, request) if self._script else None
+        if isinstance(scripted, Exception):
+            raise scripted
+        return scripted or answer(f"A bio, number {n}.", response_id=f"resp_{n}")
+
+
+def answer(text: str, *, response_id: str = "resp_1") -> Answer:
+    """A complete answer of ten tokens in and twenty out."""
+    return Answer(
+        text=text,
+        response_id=response_id,
+        created=datetime(2026, 11, 1, tzinfo=UTC),
+        model="gpt-5-mini",
+        usage=Usage(input_tokens=10, output_tokens=20),
+        limits=None,
+        request_id=None,
+    )

@@ -1,0 +1,121 @@
+"""A whole Rowlift in one process on a real ledger: its parts wired to fakes at the edges, driven by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from shared.config import DEFAULT_PIPELINES, PipelineSettings, Settings, parse_database_url
+from shared.db import Database, Row
+from shared.dispatch import Dispatcher
+from shared.finalizing import Finalizer
+from shared.ingest import Ingest
+from shared.messages import ItemsNotice, decode_continuation, decode_finalize
+from shared.pipelines.artists import Artists
+from shared.processing import Processor
+from shared.rescuing import Rescuer
+from shared.sessions import Sessions
+from tests.fakes import FakePublisher, FakeStore, FakeUpstream
+
+NAMES = ["Nina Simone", "Fela Kuti", "Björk", "Мумий Тролль", "坂本龍一", 'Guns "N" Roses', "AC/DC", "Sigur Rós"]
+
+
+def artists_csv(n: int, *, first: int = 1) -> bytes:
+    """A file of n artists, the ids counting from `first`."""
+    lines = [f'{artist_id(i)},"{NAMES[i % len(NAMES)].replace(chr(34), chr(34) * 2)} {i}",type: Person'
+             for i in range(first, first + n)]  # fmt: skip
+    return ("artist_id,artist_name,artist_data\r\n" + "\r\n".join(lines) + "\r\n").encode()
+
+
+def artist_id(i: int) -> str:
+    """The id of the ith artist of `artists_csv`."""
+    return f"00000000-0000-4000-8000-{i:012d}"
+
+
+@dataclass
+class Workbench:
+    """The parts, and hands to drive them with."""
+
+    db: Database
+    url: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    pipeline_changes: dict[str, Any] = field(default_factory=dict)
+    upstream: FakeUpstream = field(default_factory=FakeUpstream)
+
+    def __post_init__(self) -> None:
+        self.publisher, self.store = FakePublisher(), FakeStore()
+        pipelines: dict[str, PipelineSettings] = {
+            "artists": DEFAULT_PIPELINES["artists"].model_copy(update=self.pipeline_changes)
+        }
+        values: dict[str, Any] = {
+            "upload_bucket": "up", "results_bucket": "out", "pipeline": "artists", "lease_grace": 0,
+            "notice_lost_after": 30, "threads": 4, **self.changes,
+        }  # fmt: skip
+        self.settings = Settings(
+            connection=parse_database_url(self.url), project="test", pipelines=pipelines, upstreams={}, **values
+        )
+        self.dispatcher = Dispatcher(self.db, self.publisher, self.settings)
+        self.sessions = Sessions(self.db, self.dispatcher, self.settings)
+        self.ingest = Ingest(self.db, self.store, self.dispatcher, self.publisher, self.settings)
+        self.pipeline = Artists(self.settings)
+        self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
+        self.processor = Processor(self.db, self.dispatcher, self.pipeline, self.settings)
+        self.finalizer = Finalizer(self.db, self.store, self.dispatcher, self.settings)
+        self.rescuer = Rescuer(self.db, self.store, self.dispatcher, self.ingest, self.sessions, self.settings)
+
+    def drop(self, data: bytes, name: str = "artists/list.csv", **options: str) -> UUID:
+        """The session of a file that was dropped and ingested."""
+        return self.ingest.take(self.store.put("up", name, data, **options))
+
+    def deliver(self) -> int:
+        """Deliver every message that is out, once; answers how many."""
+        items = self.publisher.take("artists")
+        files = self.publisher.take("uploads")
+        ends = self.publisher.take("finalize")
+        for message in files:
+            self.ingest.go_on(decode_continuation(message.data) or 0)
+        for message in items:
+            self.processor.handle(ItemsNotice.decode(message.data))
+        for message in ends:
+            self.finalizer.finalize(decode_finalize(message.data))
+        return len(items) + len(files) + len(ends)
+
+    def run(self, session: UUID, *, rounds: int = 200) -> Row:
+        """Deliver and rescue until the session has ended; its status then."""
+        for _ in range(rounds):
+            if not self.deliver():
+                status = self.sessions.status(session)
+                if status["status"] in ("completed", "failed", "cancelled", "paused", "quoted") and not self.publisher.messages:
+                    return status
+                self.make_due(session)
+                self.rescuer.round()
+        raise AssertionError(f"the session did not end: {self.sessions.status(session)}")
+
+    def make_due(self, session: UUID) -> None:
+        """Let the time pass that items wait for."""
+        self.execute(f"UPDATE items SET due_at = now() WHERE session_id = '{session}' AND due_at > now()")
+
+    def execute(self, statement: str) -> list[Any]:
+        """The rows of any statement, for arranging and looking."""
+        with self.db._checked_out() as connection:
+            return list(connection.execute_simple(statement).rows or [])
+
+    def value(self, statement: str) -> Any:
+        """The single value a statement answers."""
+        return self.execute(statement)[0][0]
+
+
+class _Priced:
+    """A fake upstream with the worst case of the real one."""
+
+    def __init__(self, upstream: FakeUpstream) -> None:
+        self._upstream, self.name = upstream, upstream.name
+
+    def call(self, request: Any, *, timeout: float) -> Any:
+        return self._upstream.call(request, timeout=timeout)
+
+    def worst_case(self, request: Any) -> Any:
+        from shared.upstreams.base import Usage
+
+        return Usage(input_tokens=100, output_tokens=1000)
