@@ -168,9 +168,8 @@ CREATE UNIQUE INDEX calls_paid_once_per_round ON calls (session_id, item_no, rou
 -- The shared limiter (GCRA, requests and tokens) and breaker of one upstream account.
 CREATE TABLE upstreams (
     name           text PRIMARY KEY,
-    requests_limit bigint,                          -- per period; null: unlimited
+    requests_limit bigint,                          -- below the setting, when the upstream said so; else null
     tokens_limit   bigint,
-    period         double precision NOT NULL DEFAULT 60,
     requests_tat   timestamptz NOT NULL DEFAULT now(), -- theoretical arrival time of the next request
     tokens_tat     timestamptz NOT NULL DEFAULT now(),
     breaker        text NOT NULL DEFAULT 'closed',
@@ -178,7 +177,7 @@ CREATE TABLE upstreams (
     next_probe_at  timestamptz,
     updated_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT upstreams_breaker_is_known CHECK (breaker IN ('closed', 'open', 'half_open')),
-    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0 AND period > 0)
+    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0)
 ) WITH (fillfactor = 50);
 
 -- The artists pipeline writes here. A table artists(id, name, bio) that was there before is adopted by migration 0002.

@@ -131,7 +131,7 @@ class Settings(_Frozen):
 
 
 DEFAULT_PIPELINES = {"artists": PipelineSettings(topic="artists", upstream="openai")}
-DEFAULT_UPSTREAMS = {"openai": UpstreamLimits(requests=10_000, tokens=2_000_000)}
+DEFAULT_UPSTREAMS = {"openai": UpstreamLimits(requests=10_000)}
 
 # Variable -> field, for those that need no more than pydantic's own reading.
 _PLAIN = {

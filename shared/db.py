@@ -7,6 +7,7 @@ that did not come from the server ends its connection: pg8000 answers out of ste
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import socket
@@ -129,6 +130,8 @@ class Database:
                     return _run(connection, name, params)
             except (LedgerDown, StatementFailed) as error:
                 again = isinstance(error, LedgerDown) or error.sqlstate in (*_AGAIN, _STALE_PLAN)
+                if last and isinstance(error, StatementFailed) and error.sqlstate in _AGAIN:
+                    raise LedgerDown(str(error)) from error  # it may go well later, so no reason to give the work up
                 if last or not again:
                     raise
                 time.sleep(random.uniform(0.01, 0.05))
@@ -199,6 +202,8 @@ class Database:
         if self._pool is None or self._made_by != os.getpid():
             from sqlalchemy.pool import QueuePool
 
+            # It logs a traceback for every connection that cannot say goodbye, which lost ones never can.
+            logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
             with self._lock:
                 if self._pool is None or self._made_by != os.getpid():
                     # reset_on_return: autocommit leaves nothing to roll back, and a rollback is a round trip.
@@ -266,7 +271,7 @@ def _run(connection: Any, name: str, params: dict[str, Any]) -> list[Row]:
 
 
 # Parameters that are PostgreSQL arrays; every other list is JSON.
-_ARRAYS = frozenset({"item_nos", "keys", "outcomes", "ids"})
+_ARRAYS = frozenset({"item_nos", "outcomes", "ids"})
 
 
 def _from_server(error: BaseException) -> bool:

@@ -139,5 +139,6 @@ def settle(
     Raises StatementFailed when PostgreSQL refuses one of them for good: nothing was written then.
     """
     batch = orjson.dumps([one.to_row() for one in settlements]).decode()
-    rows = db.rows(f"settle/{pipeline}", session=session, batch=clean(batch), skip_existing=options.skip_existing)
+    writer = pipeline if any(one.domain is not None for one in settlements) else "none"
+    rows = db.rows(f"settle/{writer}", session=session, batch=clean(batch), skip_existing=options.skip_existing)
     return {row["item_no"]: row["verdict"] for row in rows}

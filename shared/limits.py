@@ -26,13 +26,13 @@ def reserve_slots(
     db: Database, upstream: str, limits: UpstreamLimits | None, *, n: int, tokens: int, max_wait: float
 ) -> Slots:
     """Slots for up to `n` requests of at most `tokens` each that begin within `max_wait` seconds."""
-    found = db.row("reserve_slots", upstream=upstream, n=n, tokens=tokens, max_wait=max_wait)
+    limits = limits or UpstreamLimits(requests=None)
+    wanted = {"n": n, "each": tokens, "max_wait": max_wait}
+    known = {"upstream": upstream, "requests": limits.requests, "tokens": limits.tokens, "period": limits.period}
+    found = db.row("reserve_slots", **known, **wanted)
     if found is None:
-        limits = limits or UpstreamLimits(requests=None)
-        db.rows(
-            "seed_upstream", upstream=upstream, requests=limits.requests, tokens=limits.tokens, period=limits.period
-        )
-        found = db.row("reserve_slots", upstream=upstream, n=n, tokens=tokens, max_wait=max_wait)
+        db.rows("seed_upstream", upstream=upstream)
+        found = db.row("reserve_slots", **known, **wanted)
         assert found is not None, "the row was just written"  # noqa: S101
     waits = tuple(
         max(

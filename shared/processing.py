@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 # A message's answers are settled together when the rest follow this soon after the first, in seconds.
 GATHER = 0.25
 BUDGET_BUSY_WAIT = 2.0
+RATE_LIMITED = "upstream.rate_limited"
 MAX_WORKERS = 512
 
 
@@ -89,11 +90,13 @@ class _Run:
     def go(self) -> None:
         """Settle what needs no call, then admit and call the rest, settling as answers come."""
         planned = list(self._plan())
-        self._admit(deque(planned))
-        while self._calls:
-            wait(self._calls, return_when=FIRST_COMPLETED)
-            wait(self._calls, timeout=GATHER, return_when=ALL_COMPLETED)
-            self._settle_finished()
+        try:
+            self._admit(deque(planned))
+        finally:  # also when the ledger went away: what was paid for is settled
+            while self._calls:
+                wait(self._calls, return_when=FIRST_COMPLETED)
+                wait(self._calls, timeout=GATHER, return_when=ALL_COMPLETED)
+                self._settle_finished()
 
     def _plan(self) -> Iterator[PlannedCall]:
         """The calls to make; items that need none are settled on the way."""
@@ -196,7 +199,13 @@ class _Run:
         if isinstance(answer, Answer):
             return self._enriched(call.item, self._pipeline.result(call.item.input, answer), call=end)
         policy = RetryPolicy(max_failures=self._settings.max_failures, base=self._settings.retry_base)
-        step = next_step(answer.kind, failures=call.item.failures, policy=policy, retry_after=answer.retry_after)
+        step = next_step(
+            answer.kind,
+            failures=call.item.failures,
+            policy=policy,
+            retry_after=answer.retry_after,
+            snoozes=call.item.attempt - 1 if answer.code == RATE_LIMITED else None,
+        )
         if step.hold:
             self._hold(Hold.SYSTEMIC, f"{answer.code}: {answer.message}", call.id)
         return Settlement(

@@ -10,6 +10,7 @@ from typing import assert_never
 from shared.upstreams.base import ErrorClass
 
 MAX_BACKOFF = 300.0
+MAX_SNOOZE, MAX_SNOOZES = 60.0, 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +42,18 @@ def next_step(
     failures: int,
     policy: RetryPolicy,
     retry_after: float | None = None,
+    snoozes: int | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> NextStep:
     """The step after a failure of class `kind`, `failures` being those before it.
 
-    A transient failure waits base * 2**failures plus up to 25 %, and no less than the upstream asked for.
+    A transient failure waits base * 2**failures plus up to 25 %, and no less than the upstream asked for. One that only
+    asks for patience (a rate limit; `snoozes` is how often it did before) uses up no try until the twentieth; it waits
+    base * 2**snoozes, a minute at most.
     """
+    if snoozes is not None and snoozes < MAX_SNOOZES:
+        pause = min(MAX_SNOOZE, policy.base * 2**snoozes) * (1 + jitter() / 4)
+        return NextStep(wait=max(pause, retry_after or 0.0), counts=False)
     match kind:
         case ErrorClass.SYSTEMIC:
             return NextStep(wait=0.0, counts=False, hold=True)

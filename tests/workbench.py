@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shared.config import DEFAULT_PIPELINES, PipelineSettings, Settings, parse_database_url
+from shared.config import DEFAULT_PIPELINES, PipelineSettings, Settings, UpstreamLimits, parse_database_url
 from shared.db import Database, Row
 from shared.dispatch import Dispatcher
 from shared.finalizing import Finalizer
@@ -33,6 +33,14 @@ def artist_id(i: int) -> str:
     return f"00000000-0000-4000-8000-{i:012d}"
 
 
+_MOMENTS = {
+    "sessions": ("worked_at", "resumed_at", "created_at", "updated_at", "expires_at"),
+    "files": ("lease_expires_at", "updated_at"),
+    "items": ("lease_expires_at", "due_at", "dispatched_at", "finalized_at"),
+    "calls": ("started_at", "finished_at"),
+}
+
+
 @dataclass
 class Workbench:
     """The parts, and hands to drive them with."""
@@ -42,6 +50,7 @@ class Workbench:
     changes: dict[str, Any] = field(default_factory=dict)
     pipeline_changes: dict[str, Any] = field(default_factory=dict)
     upstream: FakeUpstream = field(default_factory=FakeUpstream)
+    limits: dict[str, UpstreamLimits] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.publisher, self.store = FakePublisher(), FakeStore()
@@ -53,7 +62,7 @@ class Workbench:
             "notice_lost_after": 30, "threads": 4, **self.changes,
         }  # fmt: skip
         self.settings = Settings(
-            connection=parse_database_url(self.url), project="test", pipelines=pipelines, upstreams={}, **values
+            connection=parse_database_url(self.url), project="test", pipelines=pipelines, upstreams=self.limits, **values
         )
         self.dispatcher = Dispatcher(self.db, self.publisher, self.settings)
         self.sessions = Sessions(self.db, self.dispatcher, self.settings)
@@ -95,6 +104,36 @@ class Workbench:
     def make_due(self, session: UUID) -> None:
         """Let the time pass that items wait for."""
         self.execute(f"UPDATE items SET due_at = now() WHERE session_id = '{session}' AND due_at > now()")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for everything the ledger waits for: every moment it remembers lies that much further back."""
+        for table, columns in _MOMENTS.items():
+            moved = ", ".join(f"{column} = {column} - interval '{seconds} s'" for column in columns)
+            self.execute(f"UPDATE {table} SET {moved}")
+
+    def facts(self, session: UUID) -> Row:
+        """The session's own facts."""
+        return self.sessions.get(session)
+
+    def item(self, session: UUID, number: int = 1) -> Row:
+        """One item as people see it, `lost_leases` and the like beside it."""
+        names = ("state", "outcome", "code", "attempt", "failures", "round", "lost_leases", "dispatches", "dead_lettered",
+                 "error_code", "error_message", "result")  # fmt: skip
+        listed = ", ".join(names)
+        found = self.execute(f"SELECT {listed} FROM items WHERE session_id = '{session}' AND item_no = {number}")
+        return dict(zip(names, found[0], strict=True))
+
+    def calls(self, session: UUID) -> list[tuple[int, int, str, int, int | None]]:
+        """Item, attempt, state, reserved and cost of every call, in the order they were started."""
+        found = self.execute(
+            f"SELECT item_no, attempt, state, reserved, cost FROM calls WHERE session_id = '{session}' "
+            "ORDER BY started_at, item_no"
+        )
+        return [tuple(row) for row in found]
+
+    def assert_sound(self, session: UUID) -> None:
+        """Fail naming every invariant the session breaks."""
+        assert self.sessions.verify(session)["findings"] == []
 
     def execute(self, statement: str) -> list[Any]:
         """The rows of any statement, for arranging and looking."""

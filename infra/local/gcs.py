@@ -73,7 +73,10 @@ class DiskStorage(Storage):  # type: ignore[misc]
         self.changes += 1
         if time.monotonic() - self._written < self._cost * _SHARE_OF_TIME:
             self._dirty = True
-            return
+        else:
+            self._write_index()
+
+    def _write_index(self) -> None:
         began = time.monotonic()
         kept = ("buckets", "objects", "resumable", "bucket_iam_policies", "soft_deleted")
         self._store.write_bytes(".meta", json.dumps({name: getattr(self, name) for name in kept}).encode())
@@ -83,16 +86,22 @@ class DiskStorage(Storage):  # type: ignore[misc]
     def _write_late(self) -> None:
         while True:
             time.sleep(0.05)
-            if self._dirty:
-                with self.lock:
-                    self._write_config_to_file()
+            with self.lock:
+                if self._dirty and time.monotonic() - self._written >= self._cost * _SHARE_OF_TIME:
+                    self._write_index()
 
     def flush(self) -> None:
         """Write the index if a change waits for it."""
         with self.lock:
-            self._cost = 0.0
             if self._dirty:
-                self._write_config_to_file()
+                self._write_index()
+
+    def create_file(
+        self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any], file_id: str | None = None
+    ) -> None:
+        """Store an object, without the link the emulator makes: it holds this server's port of today, unquoted."""
+        file_obj.pop("mediaLink", None)
+        super().create_file(bucket_name, file_name, content, file_obj, file_id)
 
     def get_resumable_byte_count(self, file_id: str) -> int:
         with contextlib.suppress(FileNotFoundError):

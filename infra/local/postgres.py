@@ -4,8 +4,9 @@ The wheel's own helper listens on a Unix socket only and starts the server behin
 `postgres` are run directly, so that the server is a child like the others and listens on TCP as production's does
 (pg8000 stalls there, and only there, without TCP_NODELAY).
 
-PostgreSQL refuses to run as root. Then it runs as the owner of its data directory, `nobody` the first time; the
-folders above the data and the program get the right to be passed through (o+x) where they lack it.
+PostgreSQL refuses to run as root. Then it runs as `nobody`, who has to reach its data and its program: the folders
+above the program get the right to be passed through (o+x) where they lack it, as does the state directory. Where a
+folder further up is closed (pytest closes its own at every start), the data is kept in /var/tmp behind a link.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ _SUPERUSER = "postgres"
 _PASSWORD_FILE = "rowlift.password"  # noqa: S105  # in the data directory: they live and die together
 _LONGEST_SOCKET_FOLDER = 80  # bytes; the system's limit is 103 for the whole path
 _UNPRIVILEGED = "nobody"
+_ELSEWHERE = "rowlift-postgres-"
 _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "128MB",
@@ -70,9 +73,10 @@ class Cluster:
     def prepare(cls, data: Path, port: int, say: Callable[[str], None]) -> Cluster:
         """A cluster in `data`, initialised if it is new; raises PostgresUnusableError."""
         programs = find_programs()
-        user = _identity(data)
+        user = _identity()
         if user is not None:
-            _let_through((programs, data), say)
+            _open_programs(programs, say)
+            data = _reachable_place(data, say)
         if not (data / "PG_VERSION").exists():
             _initialise(data, programs, user)
         _check_version(data, programs)
@@ -160,12 +164,10 @@ def _connect(settings: ConnectionSettings) -> pg8000.dbapi.Connection:
     )
 
 
-def _identity(data: Path) -> tuple[int, int] | None:
+def _identity() -> tuple[int, int] | None:
     """Whom the server has to run as, if not as us."""
     if os.geteuid() != 0:
         return None
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        return owner.st_uid, owner.st_gid
     try:
         entry = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError as error:
@@ -175,19 +177,54 @@ def _identity(data: Path) -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def _let_through(paths: tuple[Path, ...], say: Callable[[str], None]) -> None:
-    for folder in sorted({parent for path in paths for parent in path.parents}):
-        if not folder.exists():
-            continue
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
+def _is_open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
+def _open_programs(programs: Path, say: Callable[[str], None]) -> None:
+    for folder in programs.parents:
+        if not _is_open(folder):
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
             say(f"running as root: let PostgreSQL's user pass through {folder} (chmod o+x)")
-    programs = paths[0]
     if not (programs / "postgres").stat().st_mode & stat.S_IROTH:
         for path in [programs.parent, *programs.parent.rglob("*")]:
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+
+
+def _reachable_place(data: Path, say: Callable[[str], None]) -> Path:
+    """Where the data can be for a user who is neither us nor root; `data` becomes a link if that is elsewhere."""
+    _remove_forsaken()
+    data.parent.mkdir(parents=True, exist_ok=True)
+    if data.is_symlink() and data.exists():
+        return data.resolve()
+    if all(map(_is_open, data.parent.parents)):
+        if not _is_open(data.parent):
+            data.parent.chmod(stat.S_IMODE(data.parent.stat().st_mode) | stat.S_IXOTH)
+        return data
+    place = Path(tempfile.mkdtemp(prefix=_ELSEWHERE, dir=_persistent_folder()))
+    place.chmod(0o711)
+    if data.exists():
+        shutil.move(data, place / "data")
+    data.unlink(missing_ok=True)
+    data.symlink_to(place / "data")
+    (place / "origin").write_text(str(data), encoding="utf-8")  # last: from here on it may be found forsaken
+    say(f"running as root: PostgreSQL's user cannot reach {data.parent}; its data is in {place}")
+    return place / "data"
+
+
+def _persistent_folder() -> str:
+    return "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()  # noqa: S108  # mkdtemp makes it ours
+
+
+def _remove_forsaken() -> None:
+    """Remove data kept elsewhere whose state directory was deleted."""
+    for place in Path(_persistent_folder()).glob(f"{_ELSEWHERE}*"):
+        with contextlib.suppress(OSError):
+            if place.lstat().st_uid == os.geteuid():
+                origin = Path((place / "origin").read_text(encoding="utf-8"))
+                if not origin.is_symlink() and not _server_of(place / "data"):
+                    shutil.rmtree(place, ignore_errors=True)
 
 
 def _initialise(data: Path, programs: Path, user: tuple[int, int] | None) -> None:
@@ -236,17 +273,26 @@ def _check_version(data: Path, programs: Path) -> None:
         )
 
 
-def _end_orphan(data: Path) -> None:
-    """End a server that outlived its stack, and remove a pid file whose number now belongs to something else."""
-    pid_file = data / "postmaster.pid"
-    try:
-        server = psutil.Process(int(pid_file.read_text(encoding="ascii").split("\n", 1)[0]))
+def _server_of(data: Path) -> psutil.Process | None:
+    """The server that runs on this directory, if one does."""
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+        server = psutil.Process(int((data / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0]))
         if str(data) in server.cmdline():
-            server.send_signal(signal.SIGINT)
+            return server
+    return None
+
+
+def _end_orphan(data: Path) -> None:
+    """End a server that outlived its stack, or remove a pid file whose number now belongs to something else."""
+    server = _server_of(data)
+    if server is None:
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server.send_signal(signal.SIGINT)
+        try:
             server.wait(10)
-            return
-    except (OSError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
-        pass
-    except psutil.TimeoutExpired as error:
-        raise PostgresUnusableError(f"a PostgreSQL server on {data} does not end; its pid is in {pid_file}") from error
-    pid_file.unlink(missing_ok=True)
+        except psutil.TimeoutExpired as error:
+            raise PostgresUnusableError(
+                f"the PostgreSQL server on {data} does not end; its pid is {server.pid}"
+            ) from error

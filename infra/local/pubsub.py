@@ -27,6 +27,7 @@ from infra.local.pubsub_rules import (
     MAX_ACK_DEADLINE,
     MAX_MESSAGES,
     MAX_REQUEST_BYTES,
+    MIN_ACK_DEADLINE,
     Refused,
     check_ack_ids,
     check_name,
@@ -202,7 +203,8 @@ class Topic:
 class Broker:
     """Topics and subscriptions by name, and one method per call of the API."""
 
-    def __init__(self) -> None:
+    def __init__(self, min_ack_deadline: int = MIN_ACK_DEADLINE) -> None:
+        self.min_ack_deadline = min_ack_deadline
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscription] = {}
         # Microseconds now: ids rise across restarts, so nobody mistakes a new message for one seen before.
@@ -259,7 +261,7 @@ class Broker:
         return [message.message_id for message in messages]
 
     async def create_subscription(self, spec: Any, _: Any) -> Any:
-        check_subscription(spec)
+        check_subscription(spec, self.min_ack_deadline)
         if spec.name in self.subscriptions:
             raise Refused(grpc.StatusCode.ALREADY_EXISTS, "Subscription already exists")
         topic = self.topic(spec.topic)
@@ -370,7 +372,7 @@ def handlers(broker: Broker) -> list[grpc.GenericRpcHandler]:
     ]
 
 
-async def serve(host: str, port: int) -> None:
+async def serve(host: str, port: int, min_ack_deadline: int = MIN_ACK_DEADLINE) -> None:
     """Listens until SIGTERM or SIGINT."""
     options = [
         ("grpc.so_reuseport", 0),  # else a second broker would share the port in silence
@@ -378,7 +380,7 @@ async def serve(host: str, port: int) -> None:
         ("grpc.max_send_message_length", -1),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers(handlers(Broker()))
+    server.add_generic_rpc_handlers(handlers(Broker(min_ack_deadline)))
     bound = server.add_insecure_port(f"{host}:{port}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -393,8 +395,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The Pub/Sub broker of Rowlift's local stack.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--min-ack-deadline", type=int, default=MIN_ACK_DEADLINE, help="seconds; lower only in tests")
     options = parser.parse_args()
-    asyncio.run(serve(options.host, options.port))
+    asyncio.run(serve(options.host, options.port, options.min_ack_deadline))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTE_NAME = 256
 MAX_ATTRIBUTE_VALUE = 1_024
 MAX_ORDERING_KEY = 1_024
+MIN_ACK_DEADLINE = 10  # of a subscription, seconds
 MAX_ACK_DEADLINE = 600
 
 RESOURCE = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}")
@@ -71,7 +72,7 @@ def check_message(message: Any) -> None:
             raise invalid(f"Attribute {name[:40]!r} is too long: names have 256 bytes, values 1024.")
 
 
-def check_subscription(spec: Any) -> None:
+def check_subscription(spec: Any, min_ack_deadline: int) -> None:
     check_name(spec.name, "subscriptions")
     named = {descriptor.name for descriptor, _ in spec.ListFields()}
     unsupported = sorted(named.intersection(UNSUPPORTED))
@@ -79,8 +80,8 @@ def check_subscription(spec: Any) -> None:
         unsupported.append("push_config")
     if unsupported:
         raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"The local broker has no {', '.join(unsupported)}.")
-    if spec.ack_deadline_seconds and not 10 <= spec.ack_deadline_seconds <= MAX_ACK_DEADLINE:
-        raise invalid("ack_deadline_seconds is 10 to 600.")
+    if spec.ack_deadline_seconds and not min_ack_deadline <= spec.ack_deadline_seconds <= MAX_ACK_DEADLINE:
+        raise invalid(f"ack_deadline_seconds is {min_ack_deadline} to 600.")
     attempts = spec.dead_letter_policy.max_delivery_attempts
     if attempts and not 5 <= attempts <= 100:
         raise invalid("max_delivery_attempts is 5 to 100.")

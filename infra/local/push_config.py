@@ -65,8 +65,8 @@ class PushConfig:
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
-        if not 10 <= self.lease <= 600:
-            raise ValueError("lease must lie between 10 and 600 seconds")
+        if not 1 <= self.lease <= 600:
+            raise ValueError("lease must lie between 1 and 600 seconds; brokers start at 10 unless told otherwise")
 
     def topic_path(self, topic: str) -> str:
         return f"projects/{self.project}/topics/{topic}"

@@ -76,6 +76,7 @@ class Listing:
         if answer.status == http.client.NOT_MODIFIED:
             return None
         if answer.status != http.client.OK:
+            self.forget()
             raise StorageAwayError(f"{self._address}{self._path} answers {answer.status}")
         self._mark = answer.headers.get("ETag", "")
         found: list[dict[str, Any]] = json.loads(body).get("items", [])

@@ -173,9 +173,8 @@ CREATE UNIQUE INDEX calls_paid_once_per_round ON calls (session_id, item_no, rou
 -- The shared limiter (GCRA, requests and tokens) and breaker of one upstream account.
 CREATE TABLE upstreams (
     name           text PRIMARY KEY,
-    requests_limit bigint,                          -- per period; null: unlimited
+    requests_limit bigint,                          -- below the setting, when the upstream said so; else null
     tokens_limit   bigint,
-    period         double precision NOT NULL DEFAULT 60,
     requests_tat   timestamptz NOT NULL DEFAULT now(), -- theoretical arrival time of the next request
     tokens_tat     timestamptz NOT NULL DEFAULT now(),
     breaker        text NOT NULL DEFAULT 'closed',
@@ -183,7 +182,7 @@ CREATE TABLE upstreams (
     next_probe_at  timestamptz,
     updated_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT upstreams_breaker_is_known CHECK (breaker IN ('closed', 'open', 'half_open')),
-    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0 AND period > 0)
+    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0)
 ) WITH (fillfactor = 50);
 """
 

@@ -12,7 +12,8 @@ _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 def statement(name: str) -> str:
     """The text of the statement called `name`; a name nobody wrote is a KeyError.
 
-    `settle/artists` is the statement `settle` with the artists pipeline's write (`artists_domain`) in its place.
+    `settle/artists` is the statement `settle` with the artists pipeline's write (`artists_domain`) in its place,
+    `settle/none` the one without any.
     """
     base, _, pipeline = name.partition("/")
     text = _statements()[base]

@@ -12,14 +12,16 @@ WITH session AS MATERIALIZED (
       FROM session
      WHERE items.session_id = session.id AND items.item_no = ANY (:item_nos::bigint[])
        AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
-    RETURNING items.item_no
+    RETURNING items.item_no, items.attempt, items.key, items.input, items.failures, items.round, items.result,
+              session.options, session.trace_id
 )
-SELECT items.item_no, items.attempt + (claimed.item_no IS NOT NULL)::integer AS attempt, items.key, items.input,
-       items.failures, items.round, items.result, session.options, session.trace_id
-  FROM items JOIN session ON items.session_id = session.id LEFT JOIN claimed ON claimed.item_no = items.item_no
- WHERE items.item_no = ANY (:item_nos::bigint[])
-   AND (claimed.item_no IS NOT NULL OR (items.state = 'running' AND items.claim = :claim::uuid))
- ORDER BY items.item_no;
+SELECT item_no, attempt, key, input, failures, round, result, options, trace_id FROM claimed
+UNION ALL
+SELECT items.item_no, items.attempt, items.key, items.input, items.failures, items.round, items.result,
+       session.options, session.trace_id
+  FROM items JOIN session ON items.session_id = session.id
+ WHERE items.item_no = ANY (:item_nos::bigint[]) AND items.state = 'running' AND items.claim = :claim::uuid
+ ORDER BY item_no;
 
 -- name: fill_window
 -- Put the lowest-numbered due items out up to the free window. The choice takes no row locks: concurrent dispatchers
@@ -40,7 +42,7 @@ WITH session AS MATERIALIZED (
 UPDATE items
    SET dispatched_at = now(), dispatches = dispatches + 1
  WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen ORDER BY item_no))
-   AND dispatched_at IS NULL AND state IN ('available', 'retryable')
+   AND dispatched_at IS NULL AND state IN ('available', 'retryable') AND (due_at IS NULL OR due_at <= now())
 RETURNING item_no;
 
 -- name: standing
@@ -145,8 +147,7 @@ WITH given AS MATERIALIZED (
     RETURNING items.item_no
 ), ended AS (
     UPDATE calls
-       SET state = CASE WHEN target.attempt > given.attempt AND given.call_state = 'succeeded' THEN 'unknown'
-                        ELSE given.call_state END,
+       SET state = CASE WHEN target.attempt > given.attempt THEN 'unknown' ELSE given.call_state END,
            finished_at = now(), response_id = given.response_id, model = given.model, tokens_in = given.tokens_in,
            tokens_out = given.tokens_out, cost = given.cost, error_code = given.error_code
       FROM given JOIN target ON target.item_no = given.item_no
@@ -165,6 +166,12 @@ SELECT given.item_no,
             WHEN target.attempt = given.attempt THEN 'already'
             ELSE 'superseded' END AS verdict
   FROM given LEFT JOIN target ON target.item_no = given.item_no LEFT JOIN settled ON settled.item_no = given.item_no;
+
+-- name: none_domain
+-- For settlements that write no domain row: they have to land even where the domain table is missing.
+, stored AS (
+    SELECT item_no FROM written WHERE false
+)
 
 -- name: dead_letter
 -- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that

@@ -1,11 +1,10 @@
 -- name: seed_upstream
--- Record an upstream's limits if nobody has yet; what was lowered since stays.
-INSERT INTO upstreams (name, requests_limit, tokens_limit, period) VALUES (:upstream, :requests, :tokens, :period)
-ON CONFLICT (name) DO NOTHING;
+-- Make the row an upstream's slots are taken from, unless somebody has.
+INSERT INTO upstreams (name) VALUES (:upstream) ON CONFLICT (name) DO NOTHING;
 
 -- name: reserve_slots
 -- Take time slots for up to n requests of given tokens each (GCRA, paced at 97 % of the limit, the other 3 % being the
--- burst), as far as they begin within max_wait. Answers the wait for the first, the step to each further one, how many
+-- burst), as far as they begin within max_wait. The limit is the setting, or the row's own where that is lower. Answers the wait for the first, the step to each further one, how many
 -- were given. The wait counts from the server's clock after the row lock, not from the statement's start. A slot is no
 -- money: the statement need not reach the disk.
 WITH quick AS MATERIALIZED (
@@ -13,9 +12,9 @@ WITH quick AS MATERIALIZED (
 ), upstream AS MATERIALIZED (
     SELECT upstreams.*, quick.done FROM upstreams, quick WHERE name = :upstream FOR NO KEY UPDATE OF upstreams
 ), pace AS MATERIALIZED (
-    SELECT clock_timestamp() AS at, upstream.*, 0.03 * period AS burst,
-           coalesce(period / (0.97 * requests_limit), 0) AS request_step,
-           coalesce(period / (0.97 * tokens_limit) * :tokens::bigint, 0) AS token_step
+    SELECT clock_timestamp() AS at, upstream.*, 0.03 * :period::double precision AS burst,
+           coalesce(:period::double precision / (0.97 * least(requests_limit, :requests::bigint)), 0) AS request_step,
+           coalesce(:period::double precision / (0.97 * least(tokens_limit, :tokens::bigint)) * :each::bigint, 0) AS token_step
       FROM upstream
 ), lead AS MATERIALIZED (
     SELECT pace.*,

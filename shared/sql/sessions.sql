@@ -75,6 +75,9 @@ RETURNING id;
 WITH waiting AS (
     SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')) AS any
 )
+, returned AS (  -- notices that came during the hold were acknowledged: none of them is out any more
+    UPDATE items SET dispatched_at = NULL WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+)
 UPDATE sessions
    SET hold = NULL, pause_reason = NULL, resumed_at = clock_timestamp(), updated_at = now(),
        epoch = epoch + (failed_at IS NOT NULL AND waiting.any)::integer,
@@ -173,6 +176,7 @@ WITH session AS MATERIALIZED (
            round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0, result = NULL,
            error_code = NULL, error_message = NULL
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL
+       AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))
     RETURNING item_no
 ), raised AS (
     UPDATE sessions SET epoch = epoch + 1, failed_at = NULL, error_code = NULL, error_message = NULL, completed_at = NULL,

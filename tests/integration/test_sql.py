@@ -6,7 +6,7 @@ from pg8000.native import PreparedStatement
 from shared.db import Database
 from shared.sql import names, statement
 
-TEMPLATES = {"settle": ["settle/artists"], "artists_domain": []}
+TEMPLATES = {"settle": ["settle/artists", "settle/none"], "artists_domain": [], "none_domain": []}
 
 
 @pytest.mark.parametrize("name", [full for name in names() for full in TEMPLATES.get(name, [name])])

@@ -298,7 +298,7 @@ def test_broken_and_truncated_utf16_refuse_their_records_only(encoding: str, chu
     assert found.after[-1].offset == len(data)
 
 
-@pytest.mark.parametrize("chunk_bytes", [64, 1 << 20])
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 64, 1 << 20])
 def test_an_unclosed_quote_is_named_by_line(chunk_bytes: int) -> None:
     data = b'1,a\n"2\n2",b,"never\nclosed\n' + b"3,c\n" * 100
     found = read_all(data, chunk_bytes=chunk_bytes)
@@ -309,6 +309,24 @@ def test_an_unclosed_quote_is_named_by_line(chunk_bytes: int) -> None:
     assert "line 3 " in found.defects[2].reason
     assert "swallowed the 101 lines" in found.defects[2].reason
     assert found.after[-1] == Cursor(offset=len(data), record=2, line=104)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
+def test_limits_are_the_most_that_is_allowed(chunk_bytes: int) -> None:
+    limits = Limits(max_field_chars=6, max_columns=3, max_record_bytes=16)
+    allowed = ['a,"x""""y""z",\n', 'a,"x"yz""",c\r\n', "aaaaaa,bbbbbb,\r\n", "éééééé,b\n", ",,\n"]
+    refused = {
+        '"x""""y""zz",\n': "input.field_too_long",
+        '"x"yzz"""\n': "input.field_too_long",
+        "a,b,aaaaaaa\n": "input.field_too_long",
+        "aaaaaa,bbbbbb,c\r\n": "input.record_too_long",
+        ",,,\n": "input.too_many_columns",
+        "aaaaaaa,,,,,,,,,,,,,,,,\n": "input.too_many_columns",
+    }
+    found = read_all("".join([*allowed, *refused]).encode(), limits=limits, chunk_bytes=chunk_bytes)
+    assert found.codes() == dict(enumerate(refused.values(), len(allowed) + 1))
+    assert found.rows[:2] == [["a", 'x""y"z', ""], ["a", 'xyz"""', "c"]]
+    assert [found.defects[number].column for number in (6, 7, 8)] == ["a", "a", "c"]
 
 
 OVERSIZE = {

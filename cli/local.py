@@ -1,0 +1,211 @@
+"""The local stack of a state directory, from outside: is it there, start it, stop it.
+
+The stack is a program of its own (`python -m infra.local.stack`); what it tells of itself is DIR/stack.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cli.faults import Failed, Fault, Unreachable, WrongUsage
+from cli.terminal import Terminal
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT = 120.0
+STOP_TIMEOUT = 20.0
+HURRIED_TIMEOUT = 10.0
+LOOK_EVERY = 0.05
+
+Info = dict[str, Any]
+
+
+def find(state_dir: Path) -> Info | None:
+    """What the stack running on this directory tells of itself; None if none runs, whatever a crash left there."""
+    try:
+        with (state_dir / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                info: Info = json.loads((state_dir / "stack.json").read_text(encoding="utf-8"))
+                os.kill(info["pid"], 0)
+                return info
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def require(state_dir: Path) -> Info:
+    """The stack running on this directory; raises Unreachable."""
+    info = find(state_dir)
+    if info is None:
+        raise Unreachable(
+            f"No stack runs on {state_dir}. Start one with `rowlift up`, or name a deployment with --api URL."
+        )
+    return info
+
+
+def masked(url: str) -> str:
+    """A database's address without its password."""
+    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+class LocalStack:
+    """A stack this process started."""
+
+    def __init__(self, state_dir: Path, process: subprocess.Popen[bytes], said: Path) -> None:
+        self.state_dir = state_dir
+        self._process = process
+        self._said = said
+        self._heard = 0
+
+    @property
+    def info(self) -> Info:
+        """What it tells of itself."""
+        return require(self.state_dir)
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def news(self) -> list[str]:
+        """The progress lines it said since the last call."""
+        with self._said.open("rb") as file:
+            file.seek(self._heard)
+            fresh = file.read()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._heard += len(whole)
+        return whole.decode("utf-8", "replace").splitlines()
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        info = find(self.state_dir)
+        return info is not None and info["pid"] == self._process.pid
+
+    def refusal(self) -> Fault:
+        """Why it ended before it was ready."""
+        lines = [line for line in self._said.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        last = lines[lines.index("stopping") + 1 :] if "stopping" in lines else lines[-1:]
+        reason = " ".join(last) or f"it ended with status {self.status}"
+        kind = {2: WrongUsage, 3: Unreachable}.get(self.status or 1, Failed)
+        return kind(f"The local stack did not start: {reason.rstrip('.')}. Its log is {self.state_dir / 'log'}.")
+
+    def stop(self) -> None:
+        """End it and return when everything of it is gone."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            _wait_or_hurry(self._gone, self._process.pid)
+        self._process.wait()
+
+    def _gone(self) -> bool:
+        return self._process.poll() is not None
+
+
+def start(
+    state_dir: Path,
+    arguments: Sequence[str] = (),
+    *,
+    terminal: Terminal,
+    env: Mapping[str, str] | None = None,
+    outlive: bool = False,
+) -> LocalStack:
+    """A stack that answers. It ends with this process unless it is to `outlive` it. Raises Fault."""
+    state_dir = state_dir.absolute()
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongUsage(f"Cannot use {state_dir} as state directory: {error.strerror}.") from error
+    said = state_dir / "start.log"
+    parent = () if outlive else ("--parent-pid", str(os.getpid()))
+    with said.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603  # our own program, no shell
+            [sys.executable, "-m", "infra.local.stack", "--state-dir", str(state_dir), *parent, *arguments],
+            cwd=ROOT,
+            env=dict(os.environ if env is None else env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,  # so that Ctrl-C reaches this command, and it decides what happens
+        )
+    stack = LocalStack(state_dir, process, said)
+    try:
+        _wait_until_ready(stack, terminal)
+    except BaseException:
+        stack.stop()
+        raise
+    return stack
+
+
+def _wait_until_ready(stack: LocalStack, terminal: Terminal) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    with terminal.busy("starting the local stack") as progress:
+        while not stack.ready():
+            for line in stack.news():
+                progress(line)
+            if stack.status is not None:
+                raise stack.refusal()
+            if time.monotonic() > deadline:
+                raise Failed(
+                    f"The local stack was not ready after {START_TIMEOUT:g} s. Its log is {stack.state_dir / 'log'}."
+                )
+            time.sleep(LOOK_EVERY)
+
+
+@contextlib.contextmanager
+def running(
+    state_dir: Path, arguments: Sequence[str] = (), *, terminal: Terminal, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[Info, bool]]:
+    """A stack for as long as a block lasts: the one that runs already, or one that is started and stopped again.
+
+    Says with it whether it was started here.
+    """
+    info = find(state_dir)
+    if info is not None:
+        yield info, False
+        return
+    stack = start(state_dir, arguments, terminal=terminal, env=env)
+    try:
+        yield stack.info, True
+    finally:
+        with terminal.busy("stopping the local stack"):
+            stack.stop()
+
+
+def stop(info: Info, state_dir: Path) -> None:
+    """End a stack that some other process started; return when everything of it is gone. Raises Failed."""
+    pid = int(info["pid"])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if not _wait_or_hurry(lambda: find(state_dir) is None, pid):
+        raise Failed(f"The stack on {state_dir} (pid {pid}) does not end. Its log is {state_dir / 'log'}.")
+
+
+def _wait_or_hurry(gone: Callable[[], bool], pid: int) -> bool:
+    """Whether a stack that was asked to end did: it is asked twice, then killed, and its watchdog ends the rest."""
+    for number, patience in ((signal.SIGTERM, STOP_TIMEOUT), (signal.SIGKILL, HURRIED_TIMEOUT), (None, HURRIED_TIMEOUT)):
+        if _comes_true(gone, patience):
+            return True
+        if number is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    return False
+
+
+def _comes_true(condition: Callable[[], bool], patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True

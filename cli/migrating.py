@@ -1,0 +1,63 @@
+"""Migrations, run as operators run them: Alembic in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from cli.faults import Failed, Unreachable
+from cli.local import ROOT, masked
+from shared.config import parse_database_url
+from shared.db import connector
+
+INI = ROOT / "migrations" / "alembic.ini"
+TIMEOUT = 600.0
+
+
+def migrate_database(url: str) -> str:
+    """Bring a database to the newest revision, whose name this is. Raises Unreachable, Failed."""
+    _check_reachable(url)
+    done = subprocess.run(  # noqa: S603  # our own program, no shell
+        [sys.executable, "-m", "alembic", "-c", str(INI), "upgrade", "head"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise Failed(
+            f"The migration of {masked(url)} failed and was undone: {_without_password(lines[-1], url) if lines else '?'}. "
+            "Look at migrations/README.md."
+        )
+    return newest_revision()
+
+
+def newest_revision() -> str:
+    """The revision that migrations lead to."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    return str(ScriptDirectory.from_config(Config(str(INI))).get_current_head())
+
+
+def _check_reachable(url: str) -> None:
+    try:
+        connector(parse_database_url(url))().close()
+    except Exception as error:  # the driver raises its own classes, the system's and the resolver's
+        reason = _without_password(_said(error), url)
+        raise Unreachable(f"Cannot reach the database {masked(url)}: {reason}. Does it run, and does it let you in?") from error
+
+
+def _said(error: Exception) -> str:
+    """The server's own words where it spoke, else the error's."""
+    told = error.args[0] if error.args else ""
+    return str(told.get("M", told)) if isinstance(told, dict) else str(error) or type(error).__name__
+
+
+def _without_password(text: str, url: str) -> str:
+    password = parse_database_url(url).password
+    return text.replace(password.get_secret_value(), "***") if password else text

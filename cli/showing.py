@@ -1,0 +1,195 @@
+"""What people see: pictures of sessions, tables of them, lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cli.client import Document
+from shared.states import Outcome
+
+BAR_WIDTH = 36
+
+STYLES = {
+    "completed": "green", "enriching": "cyan", "processing": "cyan", "uploading": "cyan",
+    "paused": "yellow", "quoted": "yellow", "failed": "red", "cancelled": "magenta",
+}  # fmt: skip
+_OUTCOME_STYLES = {Outcome.ENRICHED: "green", Outcome.FAILED: "red", Outcome.REJECTED: "yellow"}
+
+
+def money(usd: float | None) -> str:
+    """An amount of dollars, small ones with the digits they need."""
+    if usd is None:
+        return "none"
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}".rstrip("0")
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def counts(status: Document) -> list[tuple[str, int]]:
+    """The outcomes that occurred, with how often."""
+    return [(outcome.value, status[outcome]) for outcome in Outcome if status.get(outcome)]
+
+
+def pace(status: Document) -> str:
+    """Rate and remaining time, as far as they are known; empty once nothing is open."""
+    if not status.get("open"):
+        return ""
+    parts = []
+    if status.get("items_per_second"):
+        parts.append(f"{status['items_per_second']:.1f}/s")
+    if status.get("eta_seconds"):
+        parts.append(f"{duration(status['eta_seconds'])} left")
+    return ", ".join(parts)
+
+
+def reason(status: Document) -> str:
+    """Why a session stands or failed, or an empty text."""
+    return str(status.get("error_message") or status.get("pause_reason") or "")
+
+
+def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B006  # it is only read
+    """What a person calls the session: the file's name, else its id."""
+    session = status.get("session_id")
+    if session is None:
+        return f"{len(status.get('session_ids', ()))} sessions"
+    return names.get(UUID(session)) or str(status.get("source", session)).rsplit("/", 1)[-1]
+
+
+def line_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B006
+    """One line on how a session stands."""
+    parts = [f"{name_of(status, names)}: {status['status']}"]
+    if "total" in status:
+        done = status["total"] - status["open"]
+        parts.append(f"{done:,} of {status['total']:,} ({status['progress_percent']:g} %)")
+        parts += [f"{count:,} {outcome}" for outcome, count in counts(status)]
+        parts += [pace(status)] if pace(status) else []
+        parts.append(f"{money(status['spent_usd'])} spent")
+    if reason(status):
+        parts.append(reason(status))
+    return " · ".join(parts)
+
+
+def picture(
+    found: Sequence[Document], names: Mapping[UUID, str] = {}, *, spinner: RenderableType = "…"  # noqa: B006
+) -> RenderableType:
+    """Progress bars with counts and money below, one of each per session; the spinner turns where work goes on."""
+    return Group(*[each for status in found for each in (_bar(status, names, spinner), _below(status))])
+
+
+def _bar(status: Document, names: Mapping[UUID, str], spinner: RenderableType) -> RenderableType:
+    total, opened = status.get("total", 0), status.get("open", 0)
+    word, style = status["status"], STYLES.get(status["status"], "white")
+    moving = word in ("uploading", "processing", "enriching")
+    sign = spinner if moving else Text("●", style=style)
+    row = Table.grid(padding=(0, 1))
+    row.add_row(
+        sign,
+        Text(name_of(status, names), style="bold", overflow="ellipsis", no_wrap=True),
+        Text(word, style=style),
+        ProgressBar(
+            total=total or None,
+            completed=total - opened,
+            width=BAR_WIDTH,
+            pulse=moving and not total,
+            complete_style=style,
+            finished_style=style,
+        ),
+        Text(f"{total - opened:,}/{total:,}" if total else "", no_wrap=True),
+        Text(pace(status), style="dim", no_wrap=True),
+    )
+    return row
+
+
+def _below(status: Document) -> RenderableType:
+    text = Text("  ")
+    for outcome, count in counts(status):
+        text.append(f"{count:,} {outcome}", style=_OUTCOME_STYLES.get(Outcome(outcome), ""))
+        text.append(" · ", style="dim")
+    if "spent_usd" in status:
+        text.append(f"{money(status['spent_usd'])} spent", style="bold")
+        if status.get("budget_usd") is not None:
+            text.append(f" of {money(status['budget_usd'])}")
+    if reason(status):
+        text.append(f"\n  {reason(status)}", style=STYLES.get(status["status"], ""))
+    return text
+
+
+def details(status: Document) -> Table:
+    """Everything a person wants to know of one session."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def add(name: str, value: Any) -> None:
+        if value not in (None, ""):
+            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+
+    add("session", status.get("session_id"))
+    add("sessions", ", ".join(status.get("session_ids", ())))
+    add("source", status.get("source"))
+    add("status", Text(status["status"], style=STYLES.get(status["status"], "")))
+    add("reason", reason(status))
+    if "total" in status:
+        add("items", f"{status['total']:,}, {status['open']:,} open ({status['progress_percent']:g} % done)")
+        add("outcomes", ", ".join(f"{count:,} {outcome}" for outcome, count in counts(status)))
+        add("pace", pace(status))
+        add("bound by", status.get("bound_by"))
+        add("spent", f"{money(status['spent_usd'])}, budget {money(status.get('budget_usd'))}")
+        if status.get("reserved_usd"):
+            add("reserved", money(status["reserved_usd"]))
+    add("created", status.get("created_at"))
+    add("completed", status.get("completed_at"))
+    return table
+
+
+def sessions_table(sessions: Sequence[Document]) -> Table:
+    """The newest sessions, a line each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("session", "pipeline", "status", "spent", "created", "source"):
+        table.add_column(heading, no_wrap=heading != "source", overflow="fold")
+    for each in sessions:
+        table.add_row(
+            each["session_id"],
+            Text(each["pipeline"]),
+            Text(each["status"], style=STYLES.get(each["status"], "")),
+            money(each["spent_usd"]),
+            str(each["created_at"])[:19],
+            Text(str(each["source"])),
+        )
+    return table
+
+
+def findings_table(findings: Sequence[Document]) -> Table:
+    """Broken invariants, a line each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("rule", style="red", no_wrap=True)
+    table.add_column("finding", overflow="fold")
+    for finding in findings:
+        table.add_row(str(finding["rule"]), Text(str(finding["finding"])))
+    return table
+
+
+def answers_table(answers: Sequence[Document], *, size: int = 100) -> Table:
+    """A few enriched artists with the beginning of what was written about them."""
+    table = Table(padding=(0, 1), header_style="bold")
+    table.add_column("artist", no_wrap=True, style="cyan")
+    table.add_column("biography")
+    for answer in answers:
+        text = " ".join(str(answer.get("response_text") or "").split())
+        table.add_row(Text(str(answer["artist_name"])), Text(text if len(text) <= size else text[: size - 1] + "…"))
+    return table

@@ -1,0 +1,112 @@
+"""Files into the upload bucket, with the options as the object's metadata."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from cli.client import LOGIN
+from cli.faults import Unreachable, WrongUsage
+from shared.errors import ObjectGone, StorageDown
+from shared.sessions import session_id
+from shared.storage import translated
+
+TIMEOUT = 60.0  # for each request of an upload, not for all of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uploaded:
+    """A file that is in the bucket, and the session it belongs to."""
+
+    file: Path
+    object: str  # gs://bucket/name
+    generation: int
+    bytes: int
+    session: UUID
+
+    def document(self) -> dict[str, Any]:
+        """The upload as JSON shows it."""
+        return {
+            "session_id": str(self.session),
+            "file": str(self.file),
+            "object": self.object,
+            "generation": self.generation,
+            "bytes": self.bytes,
+        }
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Return if every file can be read; raises WrongUsage naming the first that cannot."""
+    for file in files:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "does not exist"
+            raise WrongUsage(f"{file} {what}; name the files to upload.")
+        if not os.access(file, os.R_OK):
+            raise WrongUsage(f"{file} may not be read by you.")
+
+
+def object_names(files: Sequence[Path], pipeline: str) -> list[str]:
+    """An object name for each file, all different: two generations of one name would be told apart too late."""
+    names: list[str] = []
+    for file in files:
+        name, number = f"{pipeline}/{file.name}", 1
+        while name in names:
+            number += 1
+            name = f"{pipeline}/{number}/{file.name}"
+        names.append(name)
+    return names
+
+
+class Uploader:
+    """Puts files into one bucket: of the local storage at an address, else of Google Cloud Storage."""
+
+    def __init__(self, bucket: str, *, storage: str | None) -> None:
+        self._bucket, self._storage = bucket, storage
+        self._client: Any = None
+
+    def put(self, file: Path, name: str, metadata: Mapping[str, str]) -> Uploaded:
+        """Upload a file. Raises Unreachable, WrongUsage."""
+        try:
+            with translated():
+                self._client = self._client or _client(self._storage)
+                blob = self._client.bucket(self._bucket).blob(name)
+                blob.metadata = dict(metadata) or None
+                blob.upload_from_filename(
+                    str(file), content_type=mimetypes.guess_type(file.name)[0] or "text/csv", timeout=TIMEOUT
+                )
+        except ObjectGone as error:
+            raise WrongUsage(f"There is no bucket {self._bucket}, or you may not see it.") from error
+        except StorageDown as error:
+            remedy = "Is the stack still up? `rowlift status` tells." if self._storage else LOGIN
+            raise Unreachable(f"Cannot upload {file} to {self._bucket}. {error} {remedy}") from error
+        except OSError as error:
+            raise WrongUsage(f"Cannot read {file}: {error.strerror or error}.") from error
+        generation = int(blob.generation)
+        own = metadata.get("session")
+        return Uploaded(
+            file=file,
+            object=f"gs://{self._bucket}/{name}",
+            generation=generation,
+            bytes=int(blob.size or 0),
+            session=UUID(own) if own else session_id(self._bucket, name, generation),
+        )
+
+
+def _client(storage: str | None) -> Any:
+    from google.cloud.storage import Client
+
+    if storage is None:
+        return Client()
+    from google.auth.credentials import AnonymousCredentials
+
+    # A proxy of the environment could not reach this machine's own ports.
+    others = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1", "localhost")))
+    return Client(
+        project="rowlift-local", credentials=AnonymousCredentials(), client_options={"api_endpoint": storage}
+    )

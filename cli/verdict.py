@@ -1,0 +1,43 @@
+"""What a session's status means for the command that waited for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cli.client import Document
+from cli.showing import money, reason
+from cli.terminal import Terminal
+
+
+def verdict(found: Sequence[Document], terminal: Terminal) -> int:
+    """The exit status: 0 if every session completed or waits for approval, else 1. Says what to do next."""
+    for status in found:
+        advice = _advice(status)
+        if advice:
+            terminal.say(advice)
+    return 0 if all(status["status"] in ("completed", "quoted") for status in found) else 1
+
+
+def _advice(status: Document) -> str:
+    session = status["session_id"]
+    match status["status"]:
+        case "paused":
+            return f"Session {session} is paused: {reason(status) or 'no reason is given'}. {_resume(status)}"
+        case "quoted":
+            return (
+                f"Session {session} waits for approval: {status.get('open', 0):,} rows would run. "
+                f"`rowlift approve {session}` starts it."
+            )
+        case "failed":
+            return f"Session {session} failed: {reason(status) or 'no reason is given'}"
+        case "cancelled":
+            return f"Session {session} was cancelled."
+        case _:
+            return ""
+
+
+def _resume(status: Document) -> str:
+    session, budget = status["session_id"], status.get("budget_usd")
+    if budget is not None and status.get("spent_usd", 0) + status.get("reserved_usd", 0) > 0.9 * budget:
+        return f"`rowlift resume {session} --budget USD` goes on with more than {money(budget)}."
+    return f"`rowlift resume {session}` goes on."

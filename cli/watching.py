@@ -1,0 +1,165 @@
+"""Watching sessions until they end: a live picture on a screen, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from rich.live import Live
+from rich.spinner import Spinner
+
+from cli.client import Api, Document, NoSuchSession
+from cli.faults import Unreachable
+from cli.showing import line_of, picture
+from cli.terminal import Terminal
+
+ENDED = ("completed", "failed", "cancelled")
+HALTED = (*ENDED, "paused", "quoted")
+
+LOCAL_INTERVAL, CLOUD_INTERVAL = 0.25, 1.0  # seconds between looks
+SLOWEST_INTERVAL = 10.0
+LOAD = 5  # a look that takes long is repeated after this many times its length, so that watching costs a sixth at most
+APPEARS_WITHIN = 60.0  # a notification travels until a fresh upload is a session
+CLOSES_WITHIN = 10.0  # an ended session's last items and its results are still written
+UNREACHABLE_FOR = 30.0  # an API that restarts does not end a watch
+PLAIN_EVERY = 5.0  # seconds between lines where there is no screen
+
+Show = Callable[[list[Document]], None]
+
+
+class Watcher:
+    """Looks at sessions until nothing more happens to them without a person."""
+
+    def __init__(
+        self,
+        api: Api,
+        terminal: Terminal,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._api, self._terminal = api, terminal
+        self._clock, self._sleep = clock, sleep
+        self._interval = LOCAL_INTERVAL if api.local else CLOUD_INTERVAL
+        self._answered = clock()
+        self._ended_at: dict[UUID, float] = {}
+
+    def watch(
+        self, sessions: Sequence[UUID], *, fresh: bool = False, names: Mapping[UUID, str] | None = None
+    ) -> list[Document]:
+        """The sessions' status documents once all have ended, paused or wait for approval.
+
+        `fresh` ones were uploaded just now and may not be known yet. Raises Fault.
+        """
+        began = self._clock()
+        found = {session: self._first_look(session, fresh=fresh) for session in sessions}
+        with self._display(names or {}) as show:
+            while True:
+                show(list(found.values()))
+                waiting = [session for session in sessions if not self._is_over(session, found[session])]
+                if not waiting:
+                    return list(found.values())
+                self._sleep(self._interval)
+                for session in waiting:
+                    found[session] = self._look(session, found[session], appears_until=began + APPEARS_WITHIN)
+
+    def _first_look(self, session: UUID, *, fresh: bool) -> Document:
+        try:
+            return self._timed(session)
+        except NoSuchSession:
+            if not fresh:
+                raise
+            return {"session_id": str(session), "status": "uploading"}
+
+    def _look(self, session: UUID, before: Document, *, appears_until: float) -> Document:
+        try:
+            found = self._timed(session)
+        except NoSuchSession as error:
+            if self._clock() > appears_until or "total" in before:
+                raise Unreachable(
+                    f"Session {session} did not appear: the notification of the upload has not arrived. "
+                    f"Look at the log of function ingest, then `rowlift watch {session}`."
+                ) from error
+            return before
+        except Unreachable:
+            if self._clock() - self._answered > UNREACHABLE_FOR:
+                raise
+            return before
+        return found
+
+    def _timed(self, session: UUID) -> Document:
+        began = self._clock()
+        found = self._api.status(session)
+        self._answered = self._clock()
+        least = LOCAL_INTERVAL if self._api.local else CLOUD_INTERVAL
+        self._interval = min(SLOWEST_INTERVAL, max(least, LOAD * (self._answered - began)))
+        return found
+
+    def _is_over(self, session: UUID, found: Document) -> bool:
+        status = found["status"]
+        if status not in HALTED:
+            self._ended_at.pop(session, None)
+            return False
+        if status not in ENDED or found.get("completed_at"):
+            return True
+        return self._clock() - self._ended_at.setdefault(session, self._clock()) > CLOSES_WITHIN
+
+    @contextmanager
+    def _display(self, names: Mapping[UUID, str]) -> Iterator[Show]:
+        if self._terminal.live:
+            with Live(console=self._terminal.console, refresh_per_second=12) as live:
+                spinner = Spinner("dots", style="cyan")
+                yield lambda found: live.update(picture(found, names, spinner=spinner))
+        else:
+            yield self._plain(names)
+
+    def _plain(self, names: Mapping[UUID, str]) -> Show:
+        """Shows a line per session when its status has changed, and every few seconds."""
+        said: dict[str, tuple[str, float]] = {}
+
+        def show(found: list[Document]) -> None:
+            for status in found:
+                key, now = status["session_id"], self._clock()
+                last, at = said.get(key, ("", now))
+                if status["status"] != last or now - at >= PLAIN_EVERY:
+                    said[key] = (status["status"], now)
+                    self._terminal.say(line_of(status, names))
+
+        return show
+
+
+def summed(found: Sequence[Document]) -> Document:
+    """The status of several sessions as one: counts and money added up, the status the worst of them."""
+    if len(found) == 1:
+        return found[0]
+    added = {
+        key: sum(each.get(key) or 0 for each in found)
+        for key, value in found[0].items()
+        if isinstance(value, int | float) and key not in ("progress_percent", "eta_seconds", "budget_usd")
+    }
+    budgets = [each.get("budget_usd") for each in found]
+    total, opened = added.get("total", 0), added.get("open", 0)
+    reasons = [str(reason) for each in found if (reason := each.get("error_message") or each.get("pause_reason"))]
+    return {
+        "session_id": None,
+        "session_ids": [each["session_id"] for each in found],
+        "pipeline": found[0].get("pipeline"),
+        "status": _worst([each["status"] for each in found]),
+        "pause_reason": next((each["pause_reason"] for each in found if each.get("pause_reason")), None),
+        "error_message": "; ".join(reasons) or None,
+        **added,
+        "progress_percent": round(100 * (total - opened) / total, 1) if total else 100.0,
+        "budget_usd": None if None in budgets else sum(budget for budget in budgets if budget is not None),
+        "eta_seconds": max((each["eta_seconds"] for each in found if each.get("eta_seconds") is not None), default=None),
+        "bound_by": next((each["bound_by"] for each in found if each.get("bound_by")), None),
+        "sessions": list(found),
+    }
+
+
+_WORST_FIRST = ("failed", "cancelled", "paused", "quoted", "uploading", "processing", "enriching", "completed")
+
+
+def _worst(statuses: Sequence[str]) -> str:
+    return min(statuses, key=lambda status: _WORST_FIRST.index(status) if status in _WORST_FIRST else 0)

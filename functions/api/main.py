@@ -1,0 +1,17 @@
+"""The HTTP API: how sessions stand, what came of them, and what may be done to them."""
+
+import functions_framework
+from flask import Request, Response
+
+from shared.api.routing import Api
+from shared.app import App
+from shared.config import Settings
+
+app = App(Settings.from_env(needs=("UPLOAD_BUCKET", "RESULTS_BUCKET")), name="api")
+service = Api(app.db, app.sessions, app.settings)
+
+
+@functions_framework.http
+def api(request: Request) -> Response:
+    """Answer one request."""
+    return service.answer(request)

@@ -1,0 +1,92 @@
+"""Who answers which path, and the frame of every answer: headers, problem documents, the log of what nobody foresaw."""
+
+from __future__ import annotations
+
+from flask import Request, Response
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import Map, Rule
+
+from shared.api.handlers import Handlers, json_response
+from shared.config import Settings
+from shared.db import Database
+from shared.logs import log
+from shared.problems import MIMETYPE, problem_of
+from shared.sessions import Sessions
+from shared.tracing import trace_of
+
+ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Api:
+    """The API as one function of a request."""
+
+    def __init__(self, db: Database, sessions: Sessions, settings: Settings) -> None:
+        self._paths = _paths(Handlers(db, sessions, settings))
+
+    def answer(self, request: Request) -> Response:
+        """The response to a request; never raises."""
+        try:
+            response = self._answer(request)
+        except Exception as error:  # all of them: whatever happens, the caller gets a problem document
+            response = _refusal(request, error)
+        response.headers.update(ALWAYS)
+        return response
+
+    def _answer(self, request: Request) -> Response:
+        places = self._paths.bind("api", default_method=request.method)
+        try:
+            handle, arguments = places.match(request.path)
+        except MethodNotAllowed as error:
+            methods = sorted(error.valid_methods or ())
+            sentence = f"{request.method} is not allowed here; use {' or '.join(methods)}."
+            raise MethodNotAllowed(methods, sentence) from error
+        except NotFound as error:
+            raise NotFound(f"There is nothing at {request.path[:200]}; GET / lists what there is.") from error
+        response: Response = handle(request, **arguments)
+        return response
+
+
+def _paths(handlers: Handlers) -> Map:
+    one = "/api/session/<session>"
+    read = {
+        "/": handlers.hello,
+        "/health": handlers.health,
+        "/api/health": handlers.health,  # Cloud Run answers /health itself
+        "/api/sessions": handlers.newest,
+        one: handlers.session,
+        f"{one}/status": handlers.status,
+        f"{one}/items": handlers.items,
+        f"{one}/results": handlers.results,
+        f"{one}/rejects": handlers.rejects,
+        f"{one}/verify": handlers.verify,
+    }
+    act = {
+        f"{one}/reprocess": handlers.reprocess,
+        f"{one}/pause": handlers.pause,
+        f"{one}/resume": handlers.resume,
+        f"{one}/cancel": handlers.cancel,
+        f"{one}/approve": handlers.approve,
+    }
+    rules = [
+        *(Rule(path, endpoint=handle, methods=["GET"]) for path, handle in read.items()),  # and HEAD with it
+        *(Rule(path, endpoint=handle, methods=["POST"]) for path, handle in act.items()),
+    ]
+    return Map(rules, strict_slashes=False, merge_slashes=False)
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status >= 500:
+        foreseen = problem.status == 503
+        log(
+            "WARNING" if foreseen else "ERROR",
+            "Request refused: a service is away" if foreseen else "Unforeseen error",
+            trace=trace_of(request.headers.get("traceparent")),
+            method=request.method,
+            path=request.path,
+            reason=str(error) if foreseen else None,
+            error=None if foreseen else error,
+        )
+    response = json_response(problem.document(request.path), problem.status, mimetype=MIMETYPE)
+    response.headers.update(problem.headers)
+    return response
