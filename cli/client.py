@@ -43,7 +43,7 @@ class Api:
 
     def health(self) -> Document:
         """Whether it works, its version and its buckets."""
-        return self._get("/health")
+        return self._get("/api/health")  # Cloud Run answers /health itself
 
     def sessions(self, *, limit: int = 10) -> list[Document]:
         """The newest sessions in short."""
@@ -140,7 +140,9 @@ def identity_token(audience: str) -> str:
     return str(token)
 
 
-LOGIN = "Run `gcloud auth application-default login`, or name a service account's key in GOOGLE_APPLICATION_CREDENTIALS."
+LOGIN = (
+    "Run `gcloud auth application-default login`, or name a service account's key in GOOGLE_APPLICATION_CREDENTIALS."
+)
 
 
 def _is_loopback(base: str) -> bool:

@@ -193,7 +193,11 @@ def stop(info: Info, state_dir: Path) -> None:
 
 def _wait_or_hurry(gone: Callable[[], bool], pid: int) -> bool:
     """Whether a stack that was asked to end did: it is asked twice, then killed, and its watchdog ends the rest."""
-    for number, patience in ((signal.SIGTERM, STOP_TIMEOUT), (signal.SIGKILL, HURRIED_TIMEOUT), (None, HURRIED_TIMEOUT)):
+    for number, patience in (
+        (signal.SIGTERM, STOP_TIMEOUT),
+        (signal.SIGKILL, HURRIED_TIMEOUT),
+        (None, HURRIED_TIMEOUT),
+    ):
         if _comes_true(gone, patience):
             return True
         if number is not None:

@@ -29,10 +29,8 @@ def migrate_database(url: str) -> str:
     )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise Failed(
-            f"The migration of {masked(url)} failed and was undone: {_without_password(lines[-1], url) if lines else '?'}. "
-            "Look at migrations/README.md."
-        )
+        reason = _without_password(lines[-1], url) if lines else f"Alembic ended with status {done.returncode}"
+        raise Failed(f"The migration of {masked(url)} failed and was undone: {reason}. Look at migrations/README.md.")
     return newest_revision()
 
 
@@ -49,7 +47,9 @@ def _check_reachable(url: str) -> None:
         connector(parse_database_url(url))().close()
     except Exception as error:  # the driver raises its own classes, the system's and the resolver's
         reason = _without_password(_said(error), url)
-        raise Unreachable(f"Cannot reach the database {masked(url)}: {reason}. Does it run, and does it let you in?") from error
+        raise Unreachable(
+            f"Cannot reach the database {masked(url)}: {reason}. Does it run, and does it let you in?"
+        ) from error
 
 
 def _said(error: Exception) -> str:

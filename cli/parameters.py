@@ -32,7 +32,7 @@ OutputFile = Annotated[
 ]
 
 # Uploads
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to upload.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="The files to upload.")]
 PipelineName = Annotated[
     str, typer.Option("--pipeline", metavar="P", help=f"What to do with the rows: {', '.join(sorted(PIPELINES))}.")
 ]

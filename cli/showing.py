@@ -62,7 +62,7 @@ def reason(status: Document) -> str:
     return str(status.get("error_message") or status.get("pause_reason") or "")
 
 
-def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B006  # it is only read
+def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # it is only read
     """What a person calls the session: the file's name, else its id."""
     session = status.get("session_id")
     if session is None:
@@ -70,7 +70,7 @@ def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B
     return names.get(UUID(session)) or str(status.get("source", session)).rsplit("/", 1)[-1]
 
 
-def line_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B006
+def line_of(status: Document, names: Mapping[UUID, str] = {}) -> str:
     """One line on how a session stands."""
     parts = [f"{name_of(status, names)}: {status['status']}"]
     if "total" in status:
@@ -85,7 +85,10 @@ def line_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # noqa: B
 
 
 def picture(
-    found: Sequence[Document], names: Mapping[UUID, str] = {}, *, spinner: RenderableType = "…"  # noqa: B006
+    found: Sequence[Document],
+    names: Mapping[UUID, str] = {},
+    *,
+    spinner: RenderableType = "…",
 ) -> RenderableType:
     """Progress bars with counts and money below, one of each per session; the spinner turns where work goes on."""
     return Group(*[each for status in found for each in (_bar(status, names, spinner), _below(status))])

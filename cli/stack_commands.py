@@ -107,7 +107,9 @@ def _check_same(info: local.Info, *, state_dir: Path, **asked: Any) -> None:
         "port_base": int(str(info["api"]).rpartition(":")[2]) if info.get("api") else None,
         "db_url": info.get("database_url"),
     }
-    other = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value is not None and value != runs[name]]
+    other = [
+        f"--{name.replace('_', '-')}" for name, value in asked.items() if value is not None and value != runs[name]
+    ]
     if other:
         raise WrongUsage(
             f"A stack with another {' and '.join(other)} runs on {state_dir}. "

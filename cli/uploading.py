@@ -107,6 +107,4 @@ def _client(storage: str | None) -> Any:
     # A proxy of the environment could not reach this machine's own ports.
     others = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1", "localhost")))
-    return Client(
-        project="rowlift-local", credentials=AnonymousCredentials(), client_options={"api_endpoint": storage}
-    )
+    return Client(project="rowlift-local", credentials=AnonymousCredentials(), client_options={"api_endpoint": storage})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from uuid import UUID
@@ -24,9 +25,33 @@ LOAD = 5  # a look that takes long is repeated after this many times its length,
 APPEARS_WITHIN = 60.0  # a notification travels until a fresh upload is a session
 CLOSES_WITHIN = 10.0  # an ended session's last items and its results are still written
 UNREACHABLE_FOR = 30.0  # an API that restarts does not end a watch
+PACE_OVER, PACE_AFTER = 10.0, 0.5  # seconds the shown pace is taken over, at most and at least
 PLAIN_EVERY = 5.0  # seconds between lines where there is no screen
 
 Show = Callable[[list[Document]], None]
+
+
+class Pace:
+    """The pace of a session as it was seen from here: the API's own is an average that begins too low."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def seen(self, status: Document, now: float) -> Document:
+        """The status with rate and remaining time of the last seconds, where enough was seen to tell."""
+        if "total" not in status:
+            return status
+        settled = status["total"] - status["open"]
+        if not settled:
+            self._seen.clear()  # the clock starts with the last look at which nothing was done
+        self._seen.append((now, settled))
+        while now - self._seen[0][0] > PACE_OVER and len(self._seen) > 2:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        if settled <= before or now - began < PACE_AFTER:
+            return status
+        rate = (settled - before) / (now - began)
+        return {**status, "items_per_second": rate, "eta_seconds": status["open"] / rate}
 
 
 class Watcher:
@@ -45,6 +70,7 @@ class Watcher:
         self._interval = LOCAL_INTERVAL if api.local else CLOUD_INTERVAL
         self._answered = clock()
         self._ended_at: dict[UUID, float] = {}
+        self._paces: dict[UUID, Pace] = {}
 
     def watch(
         self, sessions: Sequence[UUID], *, fresh: bool = False, names: Mapping[UUID, str] | None = None
@@ -57,7 +83,12 @@ class Watcher:
         found = {session: self._first_look(session, fresh=fresh) for session in sessions}
         with self._display(names or {}) as show:
             while True:
-                show(list(found.values()))
+                show(
+                    [
+                        self._paces.setdefault(session, Pace()).seen(each, self._clock())
+                        for session, each in found.items()
+                    ]
+                )
                 waiting = [session for session in sessions if not self._is_over(session, found[session])]
                 if not waiting:
                     return list(found.values())
@@ -152,7 +183,9 @@ def summed(found: Sequence[Document]) -> Document:
         **added,
         "progress_percent": round(100 * (total - opened) / total, 1) if total else 100.0,
         "budget_usd": None if None in budgets else sum(budget for budget in budgets if budget is not None),
-        "eta_seconds": max((each["eta_seconds"] for each in found if each.get("eta_seconds") is not None), default=None),
+        "eta_seconds": max(
+            (each["eta_seconds"] for each in found if each.get("eta_seconds") is not None), default=None
+        ),
         "bound_by": next((each["bound_by"] for each in found if each.get("bound_by")), None),
         "sessions": list(found),
     }

@@ -18,6 +18,8 @@ BROKEN = re.compile("[\ud800-\udfff]")
 
 _CODECS = {"utf-8": codecs.utf_8_decode, "utf-16-le": codecs.utf_16_le_decode, "utf-16-be": codecs.utf_16_be_decode}
 _LENIENT = {"utf-8": "surrogateescape", "utf-16-le": "surrogatepass", "utf-16-be": "surrogatepass"}
+_SURROGATE = {"utf-8": re.compile("\udced[\udca0-\udcbf][\udc80-\udcbf]"), "utf-16-le": BROKEN, "utf-16-be": BROKEN}
+_CUT_SURROGATE = re.compile(rb"\xed[\xa0-\xbf]\Z")  # two of its three bytes
 _HALF = "\udcff"  # stands for the single byte at the end of UTF-16 that is half a code unit
 _WIDEST_FIELD = 2**31 - 1  # the largest csv takes on every platform
 
@@ -36,8 +38,13 @@ def decode(data: bytes, encoding: str, *, last: bool) -> Decoded:
         return Decoded(text=_CODECS[encoding](data, "strict", last)[0], clean=True)
     except UnicodeDecodeError:
         half = last and encoding != "utf-8" and len(data) % 2 == 1
-        text = _CODECS[encoding](data[:-1] if half else data, _LENIENT[encoding], last)[0]
-        return Decoded(text=text + _HALF if half else text, clean=False)
+        if half or (encoding == "utf-8" and not last and _CUT_SURROGATE.search(data)):
+            data = data[: -1 if half else -2]
+        text = _CODECS[encoding](data, _LENIENT[encoding], last)[0]
+        # A surrogate that stands alone is a character cut in two by some program, not a wrong encoding: it becomes the
+        # mark for a lost character, which has as many bytes in either encoding.
+        text = _SURROGATE[encoding].sub("\ufffd", text)
+        return Decoded(text=text + _HALF if half else text, clean=not half and BROKEN.search(text) is None)
 
 
 def byte_length(text: str, encoding: str) -> int:

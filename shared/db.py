@@ -180,7 +180,10 @@ class Database:
                 f"No database connection came free within {POOL_TIMEOUT:g} s; raise DB_POOL_SIZE."
             ) from error
         except Exception as error:
-            raise _translated(error) from error
+            translated = _translated(error)
+            if isinstance(translated, StatementFailed):  # login refused, no such database: there is no ledger to ask
+                translated = LedgerDown(str(translated))
+            raise translated from error
         connection = fairy.dbapi_connection
         try:
             yield connection

@@ -40,6 +40,7 @@ class Dispatcher:
         """Fill the session's window, or publish its finalize notice when every file is read and nothing is open."""
         standing = self._db.row("standing", session=session)
         if standing is None:
+            log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
             return Nudged()
         slug = standing["pipeline"]
         if standing["finished"]:

@@ -35,7 +35,10 @@ class Finalizer:
         Raises LedgerDown or StorageDown, for the notice to come again.
         """
         standing = self._db.row("standing", session=session)
-        if standing is None or not standing["finished"]:
+        if standing is None:
+            log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
+            return None
+        if not standing["finished"]:
             return None
         found = self._db.row("session", session=session)
         if found is None:

@@ -122,11 +122,16 @@ class Ingest:
             member="",
             checksum=uploaded.checksum,
             size=uploaded.size,
+            fault_code=fault.code if fault else None,
+            fault=shortened(str(fault), 2_000) if fault else None,
         )
-        if row is not None and fault is None:
+        if fault is not None:
+            log(
+                "ERROR", "File failed", session_id=session, file=uploaded.name, error_code=fault.code, reason=str(fault)
+            )
+            self._dispatcher.nudge(session)
+        elif row is not None:
             self.go_on(row["file_id"])
-        elif row is not None and fault is not None:
-            self._refuse(row["file_id"], fault)
         return session
 
     def go_on(self, file_id: int) -> None:
@@ -180,7 +185,7 @@ class Ingest:
                 next_line=cursor.line + 1,
             )
         stream = self._store.open(file.bucket, file.name, file.generation, offset=cursor.offset, size=file.size)
-        nudged_at = 0.0
+        nudged_at, records = 0.0, cursor.record
         for chunk in read(
             stream,
             layout=layout,
@@ -189,6 +194,7 @@ class Ingest:
             chunk_rows=self._chunk_rows,
             chunk_bytes=CHUNK_BYTES,
         ):
+            records = chunk.after.record
             if not self._write(file, line, layout, chunk):
                 log("INFO", "Another reader took the file over", session_id=file.session, file=file.name)
                 return True
@@ -197,6 +203,10 @@ class Ingest:
             if time.monotonic() - nudged_at > NUDGE_EVERY:
                 self._dispatcher.nudge(file.session)
                 nudged_at = time.monotonic()
+        if records == 0:
+            raise InputError(
+                "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
+            )
         return True
 
     def _detect(self, file: _File, line: Pipeline) -> Layout:
@@ -243,13 +253,6 @@ class Ingest:
         message = continuation(session, file, pipeline=pipeline, traceparent=traceparent(trace_id))
         self._publisher.publish(self._settings.topic_path("uploads"), [message])
 
-    def _refuse(self, file_id: int, fault: InputError) -> None:
-        row = self._db.row("claim_file", file=file_id, lease=FILE_LEASE)
-        if row is not None:
-            file = _File.from_row(row)
-            self._end(file, "failed", fault)
-            self._dispatcher.nudge(file.session)
-
     def _end(self, file: _File, state: str, fault: InputError | None) -> None:
         self._db.rows(
             "end_file",
@@ -293,8 +296,7 @@ class _Maker:
         at = {name: i for i, name in enumerate(layout.columns) if name is not None}
         self._places = [at.get(name) for name in line.columns]
         self._plain = self._places == list(range(len(line.columns))) and self._width == len(line.columns)
-        header = layout.header or ()
-        self._extras = [(header[i], i) for i, name in enumerate(layout.columns) if name is None and i < len(header)]
+        self._extras = [(layout.names[i], i) for i, name in enumerate(layout.columns) if name is None]
 
     def make(self, chunk: Chunk) -> list[_Made]:
         """The chunk's records, each valid or with the reason why not."""

@@ -103,7 +103,13 @@ class _Run:
         options = self._claimed.options
         rows = {item.number: item.input for item in self._claimed.items if item.kept is None}
         done = {number: Settled(outcome=Outcome.SKIPPED, code="dry_run") for number in rows} if options.dry_run else {}
-        done = done or self._pipeline.settle_without_call(self._db, rows, options)
+        try:
+            done = done or self._pipeline.settle_without_call(self._db, rows, options)
+        except StatementFailed as error:  # the domain table is missing, say: found out before anything is paid
+            stopped = [_handed_back(item, "held") if item.kept is None else self._without_call(item, None)
+                       for item in self._claimed.items]  # fmt: skip
+            self._settle([self._refused(one, error) for one in stopped])
+            return
         self._settle([self._without_call(item, done.get(item.number)) for item in self._claimed.items
                       if item.number in done or item.kept is not None])  # fmt: skip
         for item in self._claimed.items:
@@ -264,7 +270,7 @@ class _Run:
         return Settlement(
             item=settlement.item,
             outcome=None if systemic else Outcome.FAILED,
-            code="answered" if systemic else error.code,
+            code=error.code if not systemic else "answered" if settlement.result else settlement.code,
             result=settlement.result,
             error_code=error.code,
             error_message=str(error),

@@ -44,8 +44,8 @@ HEADERS = {
 }
 BATCH = 1_000  # ids per request, and messages per pull
 MOST_HELD = 10_000  # per subscription, those that wait for their backoff included
-# Both brokers answer an empty Pull a second before this. Google's emulator 0.8.20 does not notice when a Pull's caller is
-# gone and may still lease messages to it, so a long one would delay what a restarted pusher gets.
+# Both brokers answer an empty Pull a second before this. Google's emulator 0.8.20 does not notice when a Pull's caller
+# is gone and may still lease messages to it, so a long one would delay what a restarted pusher gets.
 PULL_TIMEOUT = 6.0
 CALL_TIMEOUT = 10.0
 ACK_DELAY = 0.02  # acknowledgements gather this long

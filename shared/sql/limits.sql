@@ -3,8 +3,8 @@
 INSERT INTO upstreams (name) VALUES (:upstream) ON CONFLICT (name) DO NOTHING;
 
 -- name: reserve_slots
--- Take time slots for up to n requests of given tokens each (GCRA, paced at 97 % of the limit, the other 3 % being the
--- burst), as far as they begin within max_wait. The limit is the setting, or the row's own where that is lower. Answers the wait for the first, the step to each further one, how many
+-- Take time slots for up to n requests of given tokens each (GCRA, paced at 97 % of the limit; 1 % is the burst
+-- and 2 % are left for starts that come late: with 3 % of burst 21 calls left in a second that allowed 20), as far as they begin within max_wait. The limit is the setting, or the row's own where that is lower. Answers the wait for the first, the step to each further one, how many
 -- were given. The wait counts from the server's clock after the row lock, not from the statement's start. A slot is no
 -- money: the statement need not reach the disk.
 WITH quick AS MATERIALIZED (
@@ -12,7 +12,7 @@ WITH quick AS MATERIALIZED (
 ), upstream AS MATERIALIZED (
     SELECT upstreams.*, quick.done FROM upstreams, quick WHERE name = :upstream FOR NO KEY UPDATE OF upstreams
 ), pace AS MATERIALIZED (
-    SELECT clock_timestamp() AS at, upstream.*, 0.03 * :period::double precision AS burst,
+    SELECT clock_timestamp() AS at, upstream.*, 0.01 * :period::double precision AS burst,
            coalesce(:period::double precision / (0.97 * least(requests_limit, :requests::bigint)), 0) AS request_step,
            coalesce(:period::double precision / (0.97 * least(tokens_limit, :tokens::bigint)) * :each::bigint, 0) AS token_step
       FROM upstream

@@ -5,17 +5,22 @@ VALUES (:session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval,
 ON CONFLICT (id) DO NOTHING;
 
 -- name: register_file
--- Record a file and its session, once per generation; a known file changes nothing and answers its id.
-WITH fresh AS (
-    INSERT INTO files (session_id, bucket, object_name, generation, member, checksum, size)
-    VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :checksum, :size)
-    ON CONFLICT (bucket, object_name, generation, member) DO NOTHING
-    RETURNING id
+-- Record a file and its session, once per generation; a known file changes nothing and answers its id. One that is
+-- refused is recorded as failed at once: were that a second statement, a death in between would leave it to run with
+-- the default options. The update that changes nothing answers the id also to those who lost the race for the insert.
+WITH file AS (
+    INSERT INTO files (session_id, bucket, object_name, generation, member, checksum, size, state, error_code, error)
+    VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :checksum, :size,
+            CASE WHEN :fault_code::text IS NULL THEN 'waiting' ELSE 'failed' END, :fault_code::text, :fault)
+    ON CONFLICT (bucket, object_name, generation, member) DO UPDATE SET bucket = excluded.bucket
+    RETURNING id, xmax = 0 AS is_new
 ), counted AS (
-    SELECT count(*)::integer AS n FROM fresh
+    SELECT is_new::integer AS n, (is_new AND :fault_code::text IS NULL)::integer AS opened FROM file
 ), recorded AS (
-    INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch)
-    SELECT :session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id, n, n, n FROM counted
+    INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch,
+                          failed_at, error_code, error_message)
+    SELECT :session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id, n, opened, n,
+           CASE WHEN n > opened THEN now() END, :fault_code::text, :fault FROM counted
     ON CONFLICT (id) DO UPDATE
        SET files_known = sessions.files_known + excluded.files_known,
            files_open = sessions.files_open + excluded.files_open,
@@ -25,11 +30,7 @@ WITH fresh AS (
            updated_at = now()
     RETURNING id, expired_at
 )
-SELECT coalesce((SELECT id FROM fresh),
-                (SELECT id FROM files WHERE bucket = :bucket AND object_name = :object_name
-                    AND generation = :generation AND member = :member)) AS file_id,
-       EXISTS (SELECT FROM fresh) AS is_new
-  FROM recorded;
+SELECT file.id AS file_id, file.is_new FROM file, recorded;
 
 -- name: session
 -- One session's own facts.
@@ -74,8 +75,7 @@ RETURNING id;
 -- Lift the hold, and the failure of a session that stopped with items never run; a new budget may come along.
 WITH waiting AS (
     SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')) AS any
-)
-, returned AS (  -- notices that came during the hold were acknowledged: none of them is out any more
+), returned AS (  -- notices that came during the hold were acknowledged: none of them is out any more
     UPDATE items SET dispatched_at = NULL WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
 )
 UPDATE sessions

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import pytest
 from google.pubsub_v1 import PublisherClient, SubscriberClient, types
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -148,6 +149,12 @@ def running(kind: str, *arguments: str) -> Iterator[Clients]:
             yield clients
     finally:
         stop(process)
+
+
+def only_embedded(broker: Clients, reason: str) -> None:
+    """Skips the test on Google's emulator, saying how it deviates."""
+    if broker.kind == "gcloud":
+        pytest.skip(reason)
 
 
 def unique(word: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local.emulator import locate
-from tests.conformance.brokers import Clients, running
+from tests.conformance.brokers import Clients, only_embedded, running
 
 KINDS = [pytest.param("embedded"), pytest.param("gcloud", marks=pytest.mark.gcloud)]
 
@@ -29,6 +29,5 @@ def broker(kind: str) -> Iterator[Clients]:
 @pytest.fixture
 def strict_broker(broker: Clients) -> Clients:
     """A broker that enforces the limits of the real service."""
-    if broker.kind == "gcloud":
-        pytest.skip("Google's emulator 0.8.20 does not enforce this limit")
+    only_embedded(broker, "Google's emulator 0.8.20 does not enforce this limit")
     return broker

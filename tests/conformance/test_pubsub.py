@@ -17,6 +17,7 @@ from tests.conformance.brokers import (
     ROOT,
     Clients,
     connected,
+    only_embedded,
     start,
     stop,
     subscription_path,
@@ -324,28 +325,31 @@ def test_limits_of_an_ack_deadline(strict_broker: Clients, topic: str, subscript
 @pytest.mark.parametrize(
     "settings", [{"filter": 'attributes.a = "b"'}, {"push_config": {"push_endpoint": "http://127.0.0.1:1/"}}]
 )
-def test_what_the_embedded_broker_lacks_it_says(strict_broker: Clients, topic: str, settings: dict) -> None:
+def test_what_the_embedded_broker_lacks_it_says(broker: Clients, topic: str, settings: dict) -> None:
+    only_embedded(broker, "Google's emulator accepts these")
     with pytest.raises(exceptions.MethodNotImplemented):
-        strict_broker.subscription(topic, **settings)
+        broker.subscription(topic, **settings)
 
 
-def test_a_cancelled_pull_takes_no_message_with_it(strict_broker: Clients, topic: str, subscription: str) -> None:
-    transport = strict_broker.subscriber.transport
+def test_a_cancelled_pull_takes_no_message_with_it(broker: Clients, topic: str, subscription: str) -> None:
+    only_embedded(broker, "Google's emulator 0.8.20 does not notice that a Pull was cancelled")
+    transport = broker.subscriber.transport
     pull = transport.grpc_channel.unary_unary(
         "/google.pubsub.v1.Subscriber/Pull", request_serializer=lambda text: text, response_deserializer=bytes
     )
     name = subscription.encode()
     waiting = [pull.future(b"\x0a" + bytes([len(name)]) + name + b"\x18\x0a", timeout=10) for _ in range(3)]
-    assert strict_broker.glance(subscription) == []  # the broker has seen what was sent before
+    assert broker.glance(subscription) == []  # the broker has seen what was sent before
     for one in waiting:
         one.cancel()
-    assert strict_broker.glance(subscription) == []
-    strict_broker.publish(topic, b"kept")
-    assert len(strict_broker.pull_exactly(subscription, 1)) == 1
+    assert broker.glance(subscription) == []
+    broker.publish(topic, b"kept")
+    assert len(broker.pull_exactly(subscription, 1)) == 1
 
 
-def test_two_embedded_brokers_do_not_share_a_port(strict_broker: Clients) -> None:
-    arguments = [sys.executable, "-m", MODULES["embedded"], "--port", str(strict_broker.port)]
+def test_two_embedded_brokers_do_not_share_a_port(broker: Clients) -> None:
+    only_embedded(broker, "about the embedded broker alone")
+    arguments = [sys.executable, "-m", MODULES["embedded"], "--port", str(broker.port)]
     ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=10)
     assert ended.returncode != 0
     assert ended.stdout == ""
@@ -355,7 +359,7 @@ def test_sigterm_ends_a_broker_and_all_it_started(kind: str) -> None:
     process, _ = start(MODULES[kind], "--port", "0")
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == (1 if kind == "gcloud" else 0)
-    assert stop(process) < 1
+    assert stop(process) < 2  # 0.1 s on an idle machine
     gone, alive = psutil.wait_procs(children, 1)
     assert (len(gone), alive) == (len(children), [])
 
@@ -377,7 +381,7 @@ def test_a_waiting_pull_does_not_delay_the_end() -> None:
         waiting.join(0.2)
         took = stop(process)
         waiting.join(5)
-    assert took < 1
+    assert took < 2
     assert len(outcomes) == 1
 
 

@@ -25,6 +25,7 @@ from tests.conformance.brokers import (
     ROOT,
     Clients,
     connected,
+    only_embedded,
     running,
     start,
     stop,
@@ -74,7 +75,7 @@ class Bench:
         dead = unique("dead-topic")
         self.entries = {
             "plain": entry(target, "plain", parallel=16),
-            "patient": entry(target, "patient", min_backoff=0.2, max_backoff=0.8),
+            "patient": entry(target, "patient", min_backoff=0.15, max_backoff=0.6),
             "counted": entry(target, "counted", max_delivery_attempts=3, dead_letter_topic=dead),
             "strict": entry(target, "strict", ack_deadline=0.5),
             "wide": entry(target, "wide", parallel=8),
@@ -143,8 +144,8 @@ def test_a_push_follows_its_publish_closely(bench: Bench) -> None:
         begun = time.monotonic()
         ids = bench.publish("plain", b"quick")
         latencies.append(bench.pushes_of("plain", ids, 1)[0].came - begun)
-    # Google's emulator looks for new messages every 50 ms or so, whoever pulls.
-    assert sorted(latencies)[4] < (0.03 if bench.broker.kind == "embedded" else 0.15)
+    # Google's emulator looks for new messages every 50 ms or so. Not the median: machines have neighbours.
+    assert sorted(latencies)[2] < (0.03 if bench.broker.kind == "embedded" else 0.15)
 
 
 def test_only_five_statuses_acknowledge(bench: Bench) -> None:
@@ -162,8 +163,8 @@ def test_retries_wait_longer_each_time(bench: Bench) -> None:
     ids = bench.publish("patient", b"again")
     came = [push.came for push in bench.pushes_of("patient", ids, 5)]
     waits = [later - earlier for earlier, later in itertools.pairwise(came)]
-    for wait, least in zip(waits, [0.2, 0.4, 0.8, 0.8], strict=True):
-        assert least - 0.01 <= wait < least + 0.3
+    for wait, least in zip(waits, [0.15, 0.3, 0.6, 0.6], strict=True):
+        assert least - 0.01 <= wait < least + 0.5
 
 
 def test_a_refused_message_holds_up_no_other(bench: Bench) -> None:
@@ -215,7 +216,7 @@ def test_a_request_is_cancelled_at_the_ack_deadline(bench: Bench) -> None:
     ids = bench.publish("strict", b"slow")
     first, second = bench.pushes_of("strict", ids, 2)
     assert first.left is not None
-    assert 0.45 < first.left - first.came < 1.0
+    assert 0.45 < first.left - first.came < 1.5
     assert second.came >= first.left
 
 
@@ -243,6 +244,11 @@ def test_slow_handlers_overlap_up_to_the_width(bench: Bench) -> None:
     assert peak == 8
 
 
+def test_more_messages_than_it_takes_at_a_time_arrive_once_each(bench: Bench) -> None:
+    ids = bench.publish("plain", *[b"x"] * 500)
+    assert sorted(push.message_id for push in bench.pushes_of("plain", ids, 500)) == sorted(ids)
+
+
 def test_a_function_that_is_down_gets_its_messages_later(broker: Clients, tmp_path: Path) -> None:
     port = free_port()
     name = unique("down")
@@ -257,8 +263,7 @@ def test_a_function_that_is_down_gets_its_messages_later(broker: Clients, tmp_pa
 
 
 def test_sigterm_settles_what_is_done_and_gives_the_rest_back(broker: Clients, tmp_path: Path) -> None:
-    if broker.kind == "gcloud":
-        pytest.skip("Google's emulator 0.8.20 leases what is given back to the Pull that was just cancelled")
+    only_embedded(broker, "Google's emulator 0.8.20 leases what is given back to the Pull that was just cancelled")
     with listening() as target:
         leaving = entry(target, "leaving", ack_deadline=60)
         path = f"/{leaving.name}"
@@ -266,7 +271,7 @@ def test_sigterm_settles_what_is_done_and_gives_the_rest_back(broker: Clients, t
         with pushing(broker.host, tmp_path, leaving) as pusher:
             broker.publish(topic_path(leaving.topic), b"held", *[b"done"] * 20)
             target.wait_for(path, 21)
-            assert stop(pusher) < 1.5
+            assert stop(pusher) < 2
         [held] = [push for push in target.pushes(path) if data_of(push) == b"held"]
         until(lambda: held.left, "the cancelled request")
     back = broker.pull(subscription_path(leaving.name))
@@ -283,7 +288,7 @@ def test_a_lease_is_kept_while_a_push_runs_and_ends_with_a_killed_pusher(tmp_pat
         with pushing(broker.host, tmp_path, long, lease=1) as pusher:
             [message_id] = broker.publish(topic_path(long.topic), b"x")
             [push] = target.wait_for(f"/{long.name}", 1)
-            assert broker.pull(path, timeout=4) == []  # three leases long
+            assert broker.pull(path, timeout=3.5) == []  # two and a half leases long
             assert len(target.pushes(f"/{long.name}")) == 1
             stop(pusher, signal.SIGKILL)
         [back] = broker.pull_exactly(path, 1)

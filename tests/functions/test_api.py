@@ -165,6 +165,12 @@ class TestHealth:
         assert line["severity"] == "WARNING"
         assert "secret" not in json.dumps(line) + response.text
 
+    def test_a_ledger_that_refuses_the_login_is_away_too(self, bench: Workbench) -> None:
+        place = parse_database_url(bench.url)
+        for change in ({"database": "nowhere"}, {"user": "nobody-we-know"}):
+            refusing = Database(connector(place.model_copy(update=change)), size=1)
+            problem(client_of(Api(refusing, bench.sessions, bench.settings)).get("/health"), 503, "ledger-down")
+
 
 class TestSessions:
     def test_are_paged_newest_first(self, http: Client, bench: Workbench) -> None:

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 
 from shared.calls import Verdict
+from shared.config import parse_database_url
 from shared.db import Database, connector
 from shared.items import Item
-from shared.config import parse_database_url
-from shared.states import CallState, SessionStatus
+from shared.states import SessionStatus
 from tests.factories import (
     COST,
     LEASE,
@@ -126,9 +126,7 @@ def test_a_dispatcher_held_up_leaves_items_alone_that_are_due_later(bench: Workb
 
 
 @pytest.mark.parametrize("first", range(4))
-def test_two_last_items_settling_together_always_lead_to_finalize(
-    db: Database, database_url: str, first: int
-) -> None:
+def test_two_last_items_settling_together_always_lead_to_finalize(db: Database, database_url: str, first: int) -> None:
     # Two processes: within one the last to leave nudges, which would hide the race.
     one, two = (Workbench(db=db, url=database_url) for _ in range(2))
     sessions = [make_session(one, 2) for _ in range(15)]
@@ -173,9 +171,7 @@ def test_a_claim_held_up_answers_the_attempt_the_ledger_has(bench: Workbench) ->
     session = make_session(bench, 2)
     got: list[tuple[Item, ...]] = []
     with bench.db.transaction() as other:
-        other._connection.execute_simple(
-            f"SELECT FROM items WHERE session_id = '{session}' AND item_no = 1 FOR UPDATE"
-        )
+        other._connection.execute_simple(f"SELECT FROM items WHERE session_id = '{session}' AND item_no = 1 FOR UPDATE")
         waiting = threading.Thread(target=lambda: got.append(claim(bench, session, [1, 2])))
         waiting.start()
         until(lambda: blocked_statements(bench, "claim ="))
@@ -250,7 +246,7 @@ def test_sixteen_registrations_answer_the_same_file(database_url: str, bench: Wo
     wide = Workbench(db=Database(connector(parse_database_url(database_url)), size=MANY), url=database_url)
     params = {"session": uuid4(), "pipeline": "artists", "options": {}, "source": "s", "budget": None,
               "approval": "none", "trace_id": None, "bucket": "up", "object_name": "artists/x.csv", "generation": 1,
-              "member": "", "checksum": None, "size": 1}  # fmt: skip
+              "member": "", "checksum": None, "fault_code": None, "fault": None, "size": 1}  # fmt: skip
     for generation in range(20):
         rows = at_once(MANY, lambda i, g=generation: wide.db.row("register_file", **{**params, "generation": g}))
         assert len({row["file_id"] for row in rows if row}) == 1

@@ -293,7 +293,7 @@ def test_broken_and_truncated_utf16_refuse_their_records_only(encoding: str, chu
     text = "1,a😀\n2,\ud83d\n3,c\n4,dd"
     data = BOMS[encoding] + text.encode(encoding, "surrogatepass")[:-1]
     found = read_all(data, layout_of(encoding), chunk_bytes=chunk_bytes)
-    assert found.codes() == {2: "input.encoding", 4: "input.encoding"}
+    assert found.codes() == {4: "input.encoding"}, "a lone surrogate is a lost character, half a unit is not"
     assert found.rows == [["1", "a😀"], ["2", "\ufffd"], ["3", "c"], ["4", "d\ufffd"]]
     assert found.after[-1].offset == len(data)
 
@@ -474,3 +474,11 @@ def test_other_people_s_files(name: str, names: list[str], rows: list[list[str]]
     layout, found = table_of((DATA / "csv" / name).read_bytes(), names[:1])
     assert list(layout.names) == names
     assert found.rows == rows
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 1 << 20])
+def test_a_surrogate_that_stands_alone_becomes_the_mark_for_a_lost_character(chunk_bytes: int) -> None:
+    data = "1,a\ud83d b\n2,\udc00\n3,c\n".encode("utf-8", "surrogatepass")
+    found = read_all(data, layout_of("utf-8"), chunk_bytes=chunk_bytes)
+    assert found.codes() == {}
+    assert [row[1] for row in found.rows] == ["a\ufffd b", "\ufffd", "c"]

@@ -1,0 +1,51 @@
+"""Stacks for end-to-end tests, one of each kind a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local import emulator
+from infra.local.client import Stack
+from tests.e2e.stacks import Deck, topology
+
+# Leases and graces short enough that a killed worker's items run again within a test.
+QUICK = ("--set", "LEASE_GRACE=1", "--set", "NOTICE_LOST_AFTER=3")
+TIMES = {"request_timeout": 4, "max_wait": 2, "deadline": 8, "lease": 9, "retry_base": 0.2}
+
+
+@pytest.fixture(scope="session")
+def deck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deck]:
+    """A stack on the embedded broker."""
+    folder = tmp_path_factory.mktemp("stack")
+    with Stack.start(folder / "state", "--topology", str(topology(folder, **TIMES)), *QUICK) as stack:
+        yield from _open(Deck(stack))
+
+
+@pytest.fixture(scope="session")
+def gcloud_deck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deck]:
+    """A stack on Google's own emulator."""
+    command, reason = emulator.locate()
+    if command is None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("gcloud")
+    arguments = ("--pubsub", "gcloud", "--topology", str(topology(folder, **TIMES)), *QUICK)
+    with Stack.start(folder / "state", *arguments) as stack:
+        yield from _open(Deck(stack))
+
+
+def _open(deck: Deck) -> Iterator[Deck]:
+    yield deck
+    deck.api.close()
+    deck.db.close()
+
+
+@pytest.fixture(autouse=True)
+def behaving(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test finds the simulated OpenAI well-behaved and leaves it so."""
+    yield
+    for name in ("deck", "gcloud_deck"):
+        if name in request.fixturenames:
+            found: Deck = request.getfixturevalue(name)
+            found.misbehave(latency=0, faults={}, named={}, key_ok=True, quota=True)

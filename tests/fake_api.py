@@ -1,0 +1,127 @@
+"""A stand-in for a deployment as the command sees it: its HTTP API, and the bucket files are uploaded to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from shared.sessions import session_id
+from shared.states import Outcome
+
+LOCAL = "http://127.0.0.1:9"
+CLOUD = "https://api-x.a.run.app"
+SESSION = UUID("2f1c3b9e-5a0d-5d57-9c1e-8f4f5a1b7c11")
+
+
+def status_of(session: UUID = SESSION, **changes: Any) -> dict[str, Any]:
+    """A status document as the API answers it; a session of ten completed items unless changed."""
+    return {
+        "session_id": str(session), "pipeline": "artists", "source": "gs://up/artists/list.csv", "status": "completed",
+        "pause_reason": None, "error_code": None, "error_message": None, "total": 10, "open": 0, "running": 0,
+        **{outcome.value: 0 for outcome in Outcome}, "enriched": 10, "progress_percent": 100.0, "spent_usd": 0.0125,
+        "reserved_usd": 0.0, "budget_usd": None, "calls": {"succeeded": 10}, "items_per_second": 0.0,
+        "eta_seconds": 0.0, "bound_by": None, "trace_id": "ab" * 16, "created_at": "2026-11-21T00:00:00+00:00",
+        "completed_at": "2026-11-21T00:00:09+00:00", "expires_at": "2026-12-21T00:00:00+00:00", **changes,
+    }  # fmt: skip
+
+
+def working(done: int, total: int = 10, **changes: Any) -> dict[str, Any]:
+    """The status of a session in mid-run."""
+    return status_of(
+        status="enriching", total=total, open=total - done, enriched=done, completed_at=None,
+        progress_percent=100 * done / total, items_per_second=2.0, eta_seconds=(total - done) / 2, **changes,
+    )  # fmt: skip
+
+
+@dataclass
+class FakeApi:
+    """Answers from `statuses` (per session its documents one after the other, the last one again and again)."""
+
+    statuses: dict[UUID, list[Any]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)  # "METHOD /path" -> what to answer instead
+    results: bytes = b'{"item_no":1}\n{"item_no":2}\n'
+    requests: list[httpx.Request] = field(default_factory=list)
+    default: list[Any] | None = None  # statuses of sessions not named
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        key = f"{request.method} {request.url.path}"
+        if key in self.answers:
+            return self._made(self.answers[key])
+        match request.url.path.strip("/").split("/"):
+            case ["api", "health"]:
+                return self._made({"status": "ok", "version": "0.1.0", "upload_bucket": "up", "results_bucket": "out"})
+            case ["api", "sessions"]:
+                return self._made({"sessions": [status_of()], "next": None})
+            case ["api", "session", session, "status"]:
+                return self._status(UUID(session))
+            case ["api", "session", _, "results"]:
+                return httpx.Response(200, content=self.results)
+            case ["api", "session", _, "rejects"]:
+                return httpx.Response(200, content=b"artist_id,reason\r\n,empty\r\n")
+            case ["api", "session", session, _] if request.method == "POST":
+                return self._status(UUID(session))
+        return problem(404, "There is nothing here.")
+
+    def sent(self, method: str, path: str) -> list[Any]:
+        """The bodies sent to a path."""
+        return [
+            json.loads(request.content or b"null")
+            for request in self.requests
+            if (request.method, request.url.path) == (method, path)
+        ]
+
+    def _status(self, session: UUID) -> httpx.Response:
+        coming = self.statuses.get(session)
+        if coming is None and self.default is not None:
+            coming = self.statuses[session] = [
+                {**each, "session_id": str(session)} if isinstance(each, dict) else each for each in self.default
+            ]
+        if not coming:
+            return problem(404, f"There is no session {session}.")
+        return self._made(coming.pop(0) if len(coming) > 1 else coming[0])
+
+    @staticmethod
+    def _made(what: Any) -> httpx.Response:
+        if isinstance(what, Exception):
+            raise what
+        return what if isinstance(what, httpx.Response) else httpx.Response(200, json=what)
+
+
+def problem(status: int, detail: str) -> httpx.Response:
+    """A problem document."""
+    body = {"type": "about:blank", "title": "Refused", "status": status, "detail": detail}
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
+
+
+@dataclass
+class FakeBucket:
+    """The client library's client, bucket and blob in one, as far as an upload needs them."""
+
+    uploaded: list[dict[str, Any]] = field(default_factory=list)
+    error: BaseException | None = None
+    generation: int = 1000
+
+    def bucket(self, name: str) -> FakeBucket:
+        self._bucket = name
+        return self
+
+    def blob(self, name: str) -> FakeBucket:
+        self._name, self.metadata = name, None
+        return self
+
+    def upload_from_filename(self, path: str, *, content_type: str, timeout: float) -> None:
+        if self.error is not None:
+            raise self.error
+        self.generation += 1
+        self.size = Path(path).stat().st_size
+        self.uploaded.append({"name": self._name, "metadata": self.metadata, "type": content_type})
+
+    def session(self, index: int = 0) -> UUID:
+        """The session of the nth upload."""
+        return session_id(self._bucket, self.uploaded[index]["name"], 1001 + index)
