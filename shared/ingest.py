@@ -33,8 +33,8 @@ from shared.text import clean, shortened
 from shared.tracing import new_trace_id, traceparent
 
 HEAD = 1 << 20  # bytes the dialect is found from
-CHUNK_ROWS = 5_000
-CHUNK_BYTES = 1 << 20
+CHUNK_ROWS = 2_000
+CHUNK_BYTES = 1 << 18
 FILE_LEASE = 60.0  # renewed by every chunk
 MAX_ATTEMPTS = 1_000  # a continuation is an attempt too
 COPY_PIECE = 500  # rows handed to COPY at once, about 64 KB and more

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pg8000.dbapi
@@ -35,11 +36,18 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a database called `template`, migrated, on a server of this run's own."""
+    with running_server("-c", "fsync=off") as url:
+        yield url
+
+
+@contextmanager
+def running_server(*options: str) -> Iterator[str]:
+    """A PostgreSQL of our own with a migrated database, while the block lasts."""
     with tempfile.TemporaryDirectory(prefix="rowlift-pg-") as folder:
         cluster = Cluster.prepare(Path(folder) / "data", choose(1)[0], lambda _: None)
         spec = cluster.spec()
         identity = {} if spec.user is None else {"user": spec.user[0], "group": spec.user[1], "extra_groups": []}
-        argv = [*spec.argv, "-c", "fsync=off"]
+        argv = [*spec.argv, *options]
         process = subprocess.Popen(argv, cwd=spec.cwd, env=dict(spec.env), stderr=subprocess.DEVNULL, **identity)
         try:
             _wait_for(cluster.url.replace("/rowlift", "/postgres"), process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import json
 import tracemalloc
 from collections.abc import Sequence
@@ -204,7 +205,9 @@ def expected_refusals(body: bytes, encoding: str, limits: Limits) -> dict[int, b
     """By record number whether it must be refused, worked out on the whole text without regard to memory."""
     odd = encoding != "utf-8" and len(body) % 2
     lenient = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
-    text = body[: len(body) - odd].decode(encoding, lenient) + "\udcff" * odd
+    text = body[: len(body) - odd].decode(encoding, lenient)
+    alone = "\udced[\udca0-\udcbf][\udc80-\udcbf]" if encoding == "utf-8" else "[\ud800-\udfff]"
+    text = re.sub(alone, "\ufffd", text) + "\udcff" * odd  # a surrogate that stands alone is a lost character
     lines = list(io.StringIO(text, newline=""))
     rows, starts = as_csv_reads(text, ",")
     refused: dict[int, bool] = {}
