@@ -57,7 +57,7 @@ def require(state_dir: Path) -> Info:
 
 def masked(url: str) -> str:
     """A database's address without its password."""
-    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)
 
 
 class LocalStack:

@@ -62,24 +62,23 @@ def up(
         _show_stack(info, terminal)
         terminal.say("`rowlift down` stops it." if detach else "Ctrl-C stops it.")
         terminal.answer(_stack_document(info))
+        if not detach:
+            _attend(stack)
+    except KeyboardInterrupt:  # that is how it ends well
+        with terminal.busy("stopping the local stack"):
+            stack.stop()
     except BaseException:
         stack.stop()
         raise
-    return 0 if detach else _attend(stack, terminal)
+    return 0
 
 
-def _attend(stack: local.LocalStack, terminal: Terminal) -> int:
-    """Stay with a stack until it ends or is told to; raises Failed if it ended by itself."""
-    try:
-        while stack.status is None:
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        with terminal.busy("stopping the local stack"):
-            stack.stop()
-        return 0
+def _attend(stack: local.LocalStack) -> None:
+    """Return when a stack has ended; raises Failed if nobody told it to."""
+    while stack.status is None:
+        time.sleep(0.2)
     if stack.status != 0:
         raise Failed(f"The local stack ended with status {stack.status}. Its log is {stack.state_dir / 'log'}.")
-    return 0
 
 
 def _environment(db_url: str | None) -> dict[str, str]:

@@ -46,8 +46,6 @@ def check_files(files: Sequence[Path]) -> None:
         if not file.is_file():
             what = "is a folder" if file.is_dir() else "does not exist"
             raise WrongUsage(f"{file} {what}; name the files to upload.")
-        if not os.access(file, os.R_OK):
-            raise WrongUsage(f"{file} may not be read by you.")
 
 
 def object_names(files: Sequence[Path], pipeline: str) -> list[str]:

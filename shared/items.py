@@ -138,7 +138,16 @@ def settle(
 
     Raises StatementFailed when PostgreSQL refuses one of them for good: nothing was written then.
     """
-    batch = orjson.dumps([one.to_row() for one in settlements]).decode()
+    batch = orjson.dumps([_scrubbed(one.to_row()) for one in settlements]).decode()
     writer = pipeline if any(one.domain is not None for one in settlements) else "none"
-    rows = db.rows(f"settle/{writer}", session=session, batch=clean(batch), skip_existing=options.skip_existing)
+    rows = db.rows(f"settle/{writer}", session=session, batch=batch, skip_existing=options.skip_existing)
     return {row["item_no"]: row["verdict"] for row in rows}
+
+
+def _scrubbed(value: Any) -> Any:
+    """The value with every text in it clean: one NUL or lone surrogate would refuse the whole message's settlements."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {key: _scrubbed(each) for key, each in value.items()}
+    return [_scrubbed(each) for each in value] if isinstance(value, list | tuple) else value

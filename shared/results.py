@@ -34,13 +34,16 @@ def reject_lines(db: Database, session: UUID, *, page: int = PAGE) -> Iterator[b
         text = io.StringIO()
         for row in rows:
             layout = layouts.get(row["file"], {})
-            writer = csv.writer(text, delimiter=layout.get("delimiter") or ",", lineterminator="\r\n")
+            delimiter = layout.get("delimiter") or ","
+            writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
             header = layout.get("header") or [name or "" for name in layout.get("columns") or ()]
             if row["file"] != header_of:
                 writer.writerow([*header, "reason", "column", "line"])
                 header_of = row["file"]
             cells = list(row["input"].get("record", ()))
             cells += [""] * (len(header) - len(cells))
+            if header and len(cells) > len(header):  # most likely the last one held the delimiter without quotes
+                cells[len(header) - 1 :] = [delimiter.join(cells[len(header) - 1 :])]
             writer.writerow([*cells, row["error_message"], row["input"].get("column"), row["line"]])
         yield text.getvalue().encode()
         after = rows[-1]["item_no"]

@@ -33,6 +33,15 @@ def answer_event(request: Any, handle: Callable[[UploadedObject], object]) -> Re
     return _answered(request, take, AGAIN)
 
 
+def answer_call(request: Any, work: Callable[[], object]) -> Response:
+    """The response to a call of the scheduler's; whatever goes wrong, the next call tries anew."""
+
+    def run() -> None:
+        work()
+
+    return _answered(request, run, AGAIN)
+
+
 def _answered(request: Any, take: Callable[[], None], unforeseen: Response) -> Response:
     """Done, or again. A broken message is logged and acknowledged, since no repeat would mend it."""
     if request.method != "POST":

@@ -32,10 +32,10 @@ def status_of(session: UUID = SESSION, **changes: Any) -> dict[str, Any]:
 
 def working(done: int, total: int = 10, **changes: Any) -> dict[str, Any]:
     """The status of a session in mid-run."""
-    return status_of(
-        status="enriching", total=total, open=total - done, enriched=done, completed_at=None,
-        progress_percent=100 * done / total, items_per_second=2.0, eta_seconds=(total - done) / 2, **changes,
-    )  # fmt: skip
+    left = total - done
+    progress = {"total": total, "open": left, "enriched": done, "progress_percent": 100 * done / total}
+    pace = {"items_per_second": 2.0, "eta_seconds": left / 2}
+    return status_of(**{"status": "enriching", "completed_at": None, **progress, **pace, **changes})
 
 
 @dataclass

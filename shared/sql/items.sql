@@ -47,10 +47,15 @@ RETURNING item_no;
 
 -- name: standing
 -- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written.
+-- Waiting items are looked for in two steps, out and not yet out, as the two partial indexes have them: asked for
+-- in one, 200,000 settled items were read at every nudge.
 SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND files_known > 0 AND files_open = 0
        AND NOT EXISTS (SELECT FROM items WHERE session_id = sessions.id AND state = 'running')
        AND (failed_at IS NOT NULL OR NOT EXISTS (
-            SELECT FROM items WHERE session_id = sessions.id AND state IN ('available', 'retryable'))) AS finished
+                SELECT FROM items WHERE session_id = sessions.id AND dispatched_at IS NOT NULL)
+            AND NOT EXISTS (
+                SELECT FROM items WHERE session_id = sessions.id AND dispatched_at IS NULL
+                   AND state IN ('available', 'retryable'))) AS finished
   FROM sessions WHERE id = :session::uuid AND expired_at IS NULL;
 
 -- name: take_back

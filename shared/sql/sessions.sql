@@ -74,7 +74,9 @@ RETURNING id;
 -- name: resume_session
 -- Lift the hold, and the failure of a session that stopped with items never run; a new budget may come along.
 WITH waiting AS (
-    SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')) AS any
+    SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
+        OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
+                      AND state IN ('available', 'retryable')) AS any
 ), returned AS (  -- notices that came during the hold were acknowledged: none of them is out any more
     UPDATE items SET dispatched_at = NULL WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
 )
@@ -102,10 +104,15 @@ RETURNING id;
 -- name: settle_cancelled
 -- End up to 5,000 waiting items of a cancelled session; running ones end with their attempt. Answers how many.
 WITH chosen AS MATERIALIZED (
-    SELECT item_no FROM items
-     WHERE session_id = :session::uuid AND state IN ('available', 'retryable')
-       AND EXISTS (SELECT FROM sessions WHERE id = :session::uuid AND cancelled_at IS NOT NULL)
-     ORDER BY item_no LIMIT 5000
+    SELECT item_no FROM (
+        (SELECT item_no FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+          ORDER BY item_no LIMIT 5000)
+        UNION ALL
+        (SELECT item_no FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
+            AND state IN ('available', 'retryable') ORDER BY item_no LIMIT 5000)
+    ) waiting
+     WHERE EXISTS (SELECT FROM sessions WHERE id = :session::uuid AND cancelled_at IS NOT NULL)
+     LIMIT 5000
 ), ended AS (
     UPDATE items
        SET state = 'cancelled', outcome = 'cancelled', finalized_at = now(), dispatched_at = NULL, due_at = NULL
@@ -130,7 +137,10 @@ UPDATE sessions
        hold = NULL, pause_reason = NULL
  WHERE id = :session::uuid AND epoch = :epoch AND files_open = 0
    AND (failed_at IS NOT NULL OR NOT EXISTS (
-        SELECT FROM items WHERE session_id = :session::uuid AND state IN ('available', 'retryable')))
+            SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
+        AND NOT EXISTS (
+            SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
+               AND state IN ('available', 'retryable')))
    AND NOT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND state = 'running')
 RETURNING status;
 

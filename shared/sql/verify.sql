@@ -1,7 +1,8 @@
 -- name: verify_session
 -- Every violation of the invariants of one session (design §4), a row each; no rows: it is sound.
 WITH session AS (SELECT * FROM sessions WHERE id = :session::uuid),
-counts AS (SELECT file, count(*) AS n FROM items WHERE session_id = :session::uuid AND parent IS NULL GROUP BY file),
+counts AS (SELECT file, count(*) AS n FROM items WHERE session_id = :session::uuid
+            AND (parent IS NULL OR outcome IN ('duplicate', 'merged')) GROUP BY file),
 money AS (
     SELECT coalesce(sum(cost) FILTER (WHERE state IN ('succeeded', 'failed')), 0) AS spent,
            coalesce(sum(reserved) FILTER (WHERE state IN ('started', 'unknown')), 0) AS reserved

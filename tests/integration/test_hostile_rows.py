@@ -76,8 +76,17 @@ def test_strange_names_are_stored_as_they_are(bench: Workbench, name: bytes | st
     pool_is_in_step(bench)
 
 
-def test_an_encoded_lone_surrogate_is_refused_and_the_others_go_on(bench: Workbench) -> None:
+def test_an_encoded_lone_surrogate_becomes_a_lost_character(bench: Workbench) -> None:
     session = bench.drop(HEADER + row(1, b"bad \xed\xa0\x80 name") + row(2, b"Next"))
+    status = bench.run(session)
+    assert (status["status"], status["enriched"], status["rejected"]) == ("completed", 2, 0)
+    name = inputs(bench, session)[1]["artist_name"]
+    assert (name[:4], name[-5:], "\ufffd" in name or "?" in name) == ("bad ", " name", True)
+    pool_is_in_step(bench)
+
+
+def test_bytes_that_are_no_text_are_refused_and_the_others_go_on(bench: Workbench) -> None:
+    session = bench.drop(HEADER + row(1, b"bad \xff name") + row(2, b"Next"))
     status = bench.run(session)
     assert (status["status"], status["enriched"], status["rejected"]) == ("completed", 1, 1)
     assert bench.item(session)["error_code"] == "input.encoding"

@@ -125,7 +125,7 @@ def test_a_fresh_token_that_is_refused_is_not_tried_again() -> None:
     "base", ["http://rowlift.example.com", "http://10.0.0.7:8080", "ftp://127.0.0.1", "nonsense", ""]
 )
 def test_no_token_goes_over_an_open_line_and_nonsense_is_no_address(base: str) -> None:
-    with pytest.raises(WrongUsage, match="not encrypted|no address of an API"):
+    with pytest.raises(WrongUsage, match=r"not encrypted|no address of an API"):
         Api(base)
 
 

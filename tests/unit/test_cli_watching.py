@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 from uuid import UUID
 
@@ -126,16 +127,18 @@ def test_a_slow_answer_is_asked_for_less_often() -> None:
 
     service = Api(LOCAL, transport=httpx.MockTransport(handler))
     Watcher(service, Terminal(as_json=False), clock=clock, sleep=clock.sleep).watch([SESSION])
-    assert [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)] == [6.0, 6.0]
+    assert [later - earlier for earlier, later in itertools.pairwise(asked)] == [6.0, 6.0]
 
 
 def test_on_a_screen_a_bar_moves_with_counts_pace_and_money() -> None:
     screen = io.StringIO()
-    statuses = [{**problem_free, "session_id": str(SESSION)} for problem_free in (working(0), working(5), status_of())]
-    watcher(FakeApi({SESSION: statuses}), screen=screen).watch([SESSION], names={SESSION: "mine.csv"})
-    shown = screen.getvalue()
-    for words in ("mine.csv", "enriching", "completed", "10/10", "10 enriched", "$0.0125 spent", "━"):
-        assert words in shown
+    fake = FakeApi({SESSION: [working(0), working(5), status_of()]})
+    watcher(fake, screen=screen).watch([SESSION], names={SESSION: "mine.csv"})
+    for words in ("mine.csv", "completed", "10/10", "10 enriched", "$0.0125 spent", "━"):
+        assert words in screen.getvalue()
+    moving = plain(picture([working(5)]))
+    for words in ("list.csv", "enriching", "5/10", "5 enriched", "2.0/s, 2 s left", "━", "…"):
+        assert words in moving
 
 
 def test_the_pace_is_that_of_the_last_seconds() -> None:
@@ -199,7 +202,7 @@ def test_details_and_lines_hold_what_was_asked_for_and_take_brackets_as_they_are
     assert "gs://up/[red]x" in plain(details(status))
     assert "reserved" in plain(details(status))
     assert line_of({"session_id": None, "session_ids": ["a", "b"], "status": "failed"}) == "2 sessions: failed"
-    assert "5/s" in line_of(working(5, items_per_second=5.0))
+    assert "5.0/s" in line_of(working(5, items_per_second=5.0))
 
 
 def test_tables() -> None:
@@ -219,7 +222,7 @@ def test_tables() -> None:
     [
         (status_of(), 0, ""),
         (status_of(status="quoted", open=7), 0, "7 rows would run. `rowlift approve"),
-        (status_of(status="paused", pause_reason="A person paused it", open=3), 1, "paused: A person paused it. `rowlift resume"),
+        (status_of(status="paused", pause_reason="No hurry", open=3), 1, "paused: No hurry. `rowlift resume"),
         (status_of(status="paused", budget_usd=0.0125, open=3), 1, "--budget USD` goes on with more than $0.0125"),
         (status_of(status="failed", error_message="No column."), 1, "failed: No column."),
         (status_of(status="cancelled"), 1, "was cancelled"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.retry import MAX_BACKOFF, NextStep, RetryPolicy, next_step
+from shared.retry import MAX_BACKOFF, MAX_SNOOZE, MAX_SNOOZES, NextStep, RetryPolicy, next_step
 from shared.upstreams.base import ErrorClass
 
 POLICY = RetryPolicy()
@@ -46,6 +46,25 @@ def test_an_item_is_tried_as_often_as_its_policy_says_and_waits_within_bounds(
     wait = transient(failures, jitter=jitter, policy=RetryPolicy(max_failures=tries, base=base)).wait
     assert (wait is None) == (failures + 1 >= tries)
     assert wait is None or 0 <= wait <= MAX_BACKOFF * 1.25
+
+
+def snoozed(snoozes: int, *, failures: int = 0, after: float | None = None) -> NextStep:
+    return next_step(
+        ErrorClass.TRANSIENT, failures=failures, policy=POLICY, retry_after=after, snoozes=snoozes, jitter=lambda: 0.0
+    )
+
+
+def test_one_who_only_asks_for_patience_waits_ever_longer_and_uses_up_no_try() -> None:
+    steps = [snoozed(n, failures=2) for n in range(MAX_SNOOZES)]
+    assert [step.wait for step in steps[:4]] == [2.0, 4.0, 8.0, 16.0]
+    assert steps[-1].wait == MAX_SNOOZE
+    assert not any(step.counts or step.hold for step in steps)
+    assert snoozed(0, after=45.0).wait == 45.0
+
+
+def test_patience_ends() -> None:
+    assert snoozed(MAX_SNOOZES) == NextStep(wait=2.0, counts=True)
+    assert snoozed(MAX_SNOOZES, failures=2) == NextStep(wait=None)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 5])

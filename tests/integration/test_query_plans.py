@@ -1,0 +1,128 @@
+"""The hot statements find their rows by index however many items are settled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+
+from shared.config import parse_database_url
+from shared.db import Database, connector
+from shared.sql import statement
+from tests.factories import make_session
+from tests.workbench import Workbench, artist_id
+
+SETTLED, OPEN = 200_000, 5_000
+
+
+@pytest.fixture(scope="module")
+def crowded(server: str) -> Iterator[tuple[Workbench, UUID]]:
+    """A ledger with 200,000 settled items, and a session of it with 5,000 open ones: some out, some running."""
+    name = f"crowded_{uuid4().hex[:8]}"
+    admin = connector(parse_database_url(server.replace("/template", "/postgres")))()
+    admin.execute_simple(f"CREATE DATABASE {name} TEMPLATE template")
+    url = server.replace("/template", f"/{name}")
+    database = Database(connector(parse_database_url(url)), size=2)
+    bench = Workbench(db=database, url=url)
+    session = make_session(bench, SETTLED + OPEN)
+    bench.execute(
+        f"UPDATE items SET state = 'completed', outcome = 'enriched', finalized_at = now() WHERE item_no <= {SETTLED}"
+    )
+    bench.execute(f"UPDATE items SET dispatched_at = now() WHERE item_no BETWEEN {SETTLED + 1} AND {SETTLED + 500}")
+    bench.execute(
+        f"UPDATE items SET state = 'running', lease_expires_at = now(), attempt = 1 "
+        f"WHERE item_no BETWEEN {SETTLED + 501} AND {SETTLED + 700}"
+    )
+    bench.execute(
+        f"INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, reserved, state, finished_at) "
+        f"SELECT gen_random_uuid(), '{session}', i, 1, 1, 1, 'openai', 1, 'succeeded', now() "
+        f"FROM generate_series(1, {SETTLED // 4}) i"
+    )
+    bench.execute("VACUUM ANALYZE items")
+    bench.execute("VACUUM ANALYZE calls")
+    bench.execute("ANALYZE sessions")
+    yield bench, session
+    database.close()
+    admin.execute_simple(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.close()
+
+
+def plan(bench: Workbench, name: str, **params: Any) -> str:
+    """The plan of a statement with these parameters; nothing is run."""
+    text = statement(name)
+    for key, value in params.items():
+        text = re.sub(rf"(?<!:):{key}\b", lambda _, v=value: _literal(v), text)
+    return "\n".join(row[0] for row in bench.execute(f"EXPLAIN {text}"))
+
+
+def generic_plan(bench: Workbench, name: str, **params: Any) -> str:
+    """The plan a connection keeps once it has run the statement a few times: made without knowing the parameters."""
+    text, names = statement(name), list(params)
+    for n, key in enumerate(names, 1):
+        text = re.sub(rf"(?<!:):{key}\b", f"${n}", text)
+    label = f"p{uuid4().hex}"
+    with bench.db._checked_out() as connection:
+        connection.execute_simple("SET plan_cache_mode = force_generic_plan")
+        connection.execute_simple(f"PREPARE {label} AS {text}")
+        values = ", ".join(_literal(value) for value in params.values())
+        rows = connection.execute_simple(f"EXPLAIN EXECUTE {label} ({values})").rows
+        connection.execute_simple("RESET plan_cache_mode")
+    return "\n".join(row[0] for row in rows)
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, list):
+        return "'{" + ",".join(map(str, value)) + "}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+BATCH = [
+    {"item_no": SETTLED + 501 + i, "attempt": 1, "state": "completed", "outcome": "enriched", "failed": False,
+     "result": {"text": "x"}, "domain": {"id": artist_id(i), "name": "x", "bio": "x"}, "call_id": str(uuid4()),
+     "call_state": "succeeded", "cost": 1, "reserve": 1, "try": 1, "request_hash": "00"}
+    for i in range(8)
+]  # fmt: skip
+HOT: dict[str, dict[str, Any]] = {
+    "claim_items": {"session": 0, "pipeline": "artists", "claim": uuid4(), "lease": 130.0,
+                    "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
+    "fill_window": {"session": 0, "window": 5_000},
+    "settle/artists": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "skip_existing": False},
+    "settle/none": {"session": 0, "batch": orjson.dumps(BATCH).decode()},
+    "start_calls": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "upstream": "openai", "lease": 130.0},
+    "standing": {"session": 0},
+    "resume_session": {"session": 0, "budget": None},
+    "lost_notices": {"session": 0, "pipeline": "artists", "lost_after": 30},
+    "retire_leases": {"session": 0, "grace": 15},
+    "take_back": {"session": 0, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
+    "settle_cancelled": {"session": 0},
+    "dead_letter": {"session": 0, "reason": "x", "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
+    "owners_of_keys": {"session": 0, "keys": orjson.dumps([artist_id(i) for i in range(5_000)]).decode()},
+    "complete_session": {"session": 0, "epoch": 1, "failed": False, "code": None, "message": None},
+    "artists_results": {"session": 0, "after": 100_000, "size": 5_000},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+@pytest.mark.parametrize("planned", [plan, generic_plan])
+def test_a_hot_statement_uses_indexes(crowded: tuple[Workbench, UUID], name: str, planned: Any) -> None:
+    bench, session = crowded
+    params = {key: session if key == "session" else value for key, value in HOT[name].items()}
+    text = planned(bench, name, **params)
+    assert "items_" in text
+    assert not re.search(r"Seq Scan on (items|calls)\b", text), text
+
+
+def test_the_statements_that_look_for_work_touch_no_settled_item(crowded: tuple[Workbench, UUID]) -> None:
+    bench, session = crowded
+    for name, index in (("fill_window", "items_dispatchable"), ("lost_notices", "items_out"),
+                        ("retire_leases", "items_running"), ("settle_cancelled", "items_dispatchable")):  # fmt: skip
+        params = {key: session if key == "session" else value for key, value in HOT[name].items()}
+        assert index in plan(bench, name, **params)

@@ -1,0 +1,258 @@
+"""Finding, starting and stopping a local stack, on a small program that behaves as the real one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import local, main
+from cli.faults import Failed, Unreachable, WrongUsage
+from cli.terminal import Terminal
+
+REPO = Path(__file__).parent.parent.parent
+
+# Locks its directory, says what it does, writes stack.json, and ends on SIGTERM; `--set` makes it misbehave.
+PROGRAM = """
+import argparse, fcntl, json, os, signal, sys, time
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument("--state-dir", type=Path)
+parser.add_argument("--parent-pid", type=int)
+parser.add_argument("--pubsub", default="embedded")
+parser.add_argument("--port-base", type=int, default=9000)
+fault = os.environ.get("FAULT", "")
+options = parser.parse_args()
+options.state_dir.mkdir(exist_ok=True)
+lock = open(options.state_dir / "lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+ended = []
+signal.signal(signal.SIGTERM, signal.SIG_IGN if fault == "deaf" else lambda *_: ended.append(1))
+print("postgres: up", file=sys.stderr, flush=True)
+if fault.startswith("exit"):
+    print("stopping", file=sys.stderr)
+    print("the port is taken", file=sys.stderr)
+    sys.exit(int(fault.removeprefix("exit")))
+while fault == "slow" and not ended:
+    time.sleep(0.01)
+file = options.state_dir / "stack.json"
+url = os.environ.get("DATABASE_URL", "postgresql://me:secret@127.0.0.1:5/d")
+info = {
+    "pid": os.getpid(), "api": f"http://127.0.0.1:{options.port_base}", "state_dir": str(options.state_dir),
+    "log": str(options.state_dir / "log"), "broker": options.pubsub, "database_url": url, "parent": options.parent_pid,
+    "storage": "http://127.0.0.1:1", "openai": "http://127.0.0.1:2/v1", "arguments": sys.argv,
+}
+file.with_name("new").write_text(json.dumps(info))
+file.with_name("new").replace(file)
+deadline = time.monotonic() + 60
+while not ended and time.monotonic() < deadline and fault != "dies":
+    time.sleep(0.01)
+file.unlink()
+sys.exit(1 if fault == "dies" else 0)
+"""
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state directory on which `python -m infra.local.stack` starts the program above."""
+    package = tmp_path / "root" / "infra" / "local"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "stack.py").write_text(PROGRAM)
+    monkeypatch.setattr(local, "ROOT", tmp_path / "root")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("FAULT", raising=False)
+    folder = tmp_path / "state"
+    yield folder
+    info = local.find(folder)
+    if info is not None:
+        os.kill(info["pid"], signal.SIGKILL)
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal(as_json=False)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+def test_a_stack_is_started_found_and_stopped(state_dir: Path, terminal: Terminal) -> None:
+    assert local.find(state_dir) is None
+    stack = local.start(state_dir, ["--pubsub", "gcloud"], terminal=terminal)
+    assert stack.info["broker"] == "gcloud"
+    assert stack.info["parent"] == os.getpid()
+    assert stack.news() in (["postgres: up"], [])
+    stack.stop()
+    assert stack.status == 0
+    assert local.find(state_dir) is None
+    stack.stop()
+
+
+def test_what_a_crash_left_behind_is_no_stack(state_dir: Path) -> None:
+    state_dir.mkdir()
+    (state_dir / "lock").touch()
+    (state_dir / "stack.json").write_text(json.dumps({"pid": os.getpid(), "api": "http://127.0.0.1:1"}))
+    assert local.find(state_dir) is None
+    with pytest.raises(Unreachable, match="rowlift up"):
+        local.require(state_dir)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, Failed), (2, WrongUsage), (3, Unreachable)])
+def test_a_stack_that_does_not_start_says_why_with_its_own_status(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    monkeypatch.setenv("FAULT", f"exit{code}")
+    with pytest.raises(kind, match=r"did not start: the port is taken\. Its log"):
+        local.start(state_dir, terminal=terminal)
+
+
+def test_a_stack_that_is_never_ready_is_ended(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "slow")
+    monkeypatch.setattr(local, "START_TIMEOUT", 0.5)
+    with pytest.raises(Failed, match="not ready after"):
+        local.start(state_dir, terminal=terminal)
+    assert local.find(state_dir) is None
+
+
+def test_a_stack_that_does_not_listen_is_killed(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "deaf")
+    monkeypatch.setattr(local, "STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr(local, "HURRIED_TIMEOUT", 0.5)
+    stack = local.start(state_dir, terminal=terminal)
+    stack.stop()
+    assert stack.status == -signal.SIGKILL
+
+
+def test_a_stack_that_cannot_be_ended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(local, "HURRIED_TIMEOUT", 0.05)
+    monkeypatch.setattr(local, "find", lambda state_dir: {"pid": 1})
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with pytest.raises(Failed, match="does not end"):
+        local.stop({"pid": gone.pid}, tmp_path)
+
+
+def test_a_state_directory_that_cannot_be_is_wrong_usage(tmp_path: Path, terminal: Terminal) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WrongUsage, match="as state directory"):
+        local.start(tmp_path / "file" / "state", terminal=terminal)
+
+
+def test_a_stack_is_borrowed_where_one_runs_and_ended_only_where_it_was_started(
+    state_dir: Path, terminal: Terminal
+) -> None:
+    with local.running(state_dir, terminal=terminal) as (info, started):
+        assert started
+        with local.running(state_dir, terminal=terminal) as (same, started_again):
+            assert (same["pid"], started_again) == (info["pid"], False)
+        assert local.find(state_dir) is not None
+    assert local.find(state_dir) is None
+
+
+def test_a_screen_shows_how_far_the_start_is(state_dir: Path, terminal: Terminal, capsys: Any) -> None:
+    from rich.console import Console
+
+    terminal.console = Console(force_terminal=True, width=100)
+    local.start(state_dir, terminal=terminal).stop()
+    assert "starting the local stack" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:p:w@h:5/d", "postgresql://me:***@h:5/d"),
+        ("postgresql://me@h/d", "postgresql://me@h/d"),
+        ("postgresql://h:5/d", "postgresql://h:5/d"),
+        ("postgresql://me:p@/d?host=/run/x", "postgresql://me:***@/d?host=/run/x"),
+        ("postgresql://me:a/b@c@h/d", "postgresql://me:***@h/d"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    assert local.masked(url) == shown
+
+
+def rowlift(state_dir: Path, *words: str, **env: str) -> subprocess.Popen[str]:
+    """The command as a process of its own, speaking to the program above."""
+    place = f"local.ROOT = pathlib.Path({str(local.ROOT)!r})"
+    code = f"import sys, pathlib; from cli import local, main; {place}; sys.exit(main.main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--state-dir", str(state_dir)],
+        env={**os.environ, "PYTHONPATH": str(REPO), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_stays_until_it_is_told_to_stop(state_dir: Path, number: signal.Signals) -> None:
+    process = rowlift(state_dir, "up", "--json", DATABASE_URL="postgresql://me:secret@127.0.0.1:5/mine")
+    assert process.stdout is not None
+    answer = json.loads(process.stdout.readline())
+    assert answer["running"] is True
+    assert answer["api"] == "http://127.0.0.1:9000"
+    assert answer["database"] == "postgresql://me:***@127.0.0.1:5/mine"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Ctrl-C stops it" in err
+    assert "secret" not in out + err
+    assert local.find(state_dir) is None
+
+
+def test_a_stack_that_ends_by_itself_ends_up_with_status_1(state_dir: Path) -> None:
+    process = rowlift(state_dir, "up", FAULT="dies")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "ended with status 1" in err or "did not start" in err
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(state_dir: Path) -> None:
+    process = rowlift(state_dir, "up", "--json", FAULT="slow")
+    wait_until(lambda: (state_dir / "start.log").exists() and (state_dir / "start.log").read_text(), "it starts")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["message"] == "Stopped."
+    assert local.find(state_dir) is None
+
+
+def test_up_detached_is_found_again_and_down_ends_it(
+    state_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROWLIFT_STATE_DIR", str(state_dir))
+    out, err = rowlift(state_dir, "up", "--detach", "--port-base", "9100", "--json").communicate(timeout=20)
+    assert json.loads(out)["api"] == "http://127.0.0.1:9100"
+    assert "rowlift down" in err
+    info = local.require(state_dir)
+    assert info["parent"] is None
+    assert "secret" not in " ".join(info["arguments"])
+    assert main.main(["up", "--detach", "--port-base", "9100"]) == 0
+    assert "It runs already." in capsys.readouterr().out
+    assert main.main(["up", "--pubsub", "gcloud", "--db-url", "postgresql://h/d"]) == 2
+    assert "another --pubsub and --db-url" in capsys.readouterr().err
+    assert main.main(["down", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["running"], answer["stopped"]) == (False, True)
+    assert local.find(state_dir) is None
+    assert main.main(["down"]) == 0
+    assert "No stack runs" in capsys.readouterr().out
