@@ -131,6 +131,12 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
             "db.sums",
             f"The sums do not add up: {records} records were read from {names}, {total} items are settled.",
         )
+    if total and counts[Outcome.REJECTED] == total:
+        return (
+            "input.nothing_valid",
+            f"Every one of the {total} rows was rejected; rejects.csv says why each was. Are the columns named, and in "
+            "order? Mend the file and drop it again.",
+        )
     options = Options.model_validate(found["options"])
     ran = total - counts[Outcome.REJECTED] - counts[Outcome.DUPLICATE]
     if counts[Outcome.FAILED] and options.too_many_failed(counts[Outcome.FAILED], ran):

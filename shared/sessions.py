@@ -61,7 +61,8 @@ class Sessions:
         opened = int(counted["open"]["items"]) if "open" in counted else 0
         settled = sum(counts.values())
         total = settled + opened
-        per_second = sum(int(row["recent"]) for row in counted.values()) / 10
+        age = (datetime.now(UTC) - found["created_at"]).total_seconds()
+        per_second = round(sum(int(row["recent"]) for row in counted.values()) / min(10.0, max(1.0, age)), 2)
         calls = {row["state"]: row for row in self._db.rows("call_totals", session=session)}
         ended = SessionStatus(found["status"]).ended
         return {

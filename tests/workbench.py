@@ -62,7 +62,11 @@ class Workbench:
             "notice_lost_after": 30, "threads": 4, **self.changes,
         }  # fmt: skip
         self.settings = Settings(
-            connection=parse_database_url(self.url), project="test", pipelines=pipelines, upstreams=self.limits, **values
+            connection=parse_database_url(self.url),
+            project="test",
+            pipelines=pipelines,
+            upstreams=self.limits,
+            **values,
         )
         self.dispatcher = Dispatcher(self.db, self.publisher, self.settings)
         self.sessions = Sessions(self.db, self.dispatcher, self.settings)
@@ -95,7 +99,10 @@ class Workbench:
         for _ in range(rounds):
             if not self.deliver():
                 status = self.sessions.status(session)
-                if status["status"] in ("completed", "failed", "cancelled", "paused", "quoted") and not self.publisher.messages:
+                if (
+                    status["status"] in ("completed", "failed", "cancelled", "paused", "quoted")
+                    and not self.publisher.messages
+                ):
                     return status
                 self.make_due(session)
                 self.rescuer.round()

@@ -1,1 +1,1 @@
-"""The topology of infra/topology.yaml on one machine: real PostgreSQL, emulated storage and Pub/Sub, simulated upstreams."""
+"""infra/topology.yaml on one machine: real PostgreSQL, emulated storage and Pub/Sub, simulated upstreams."""

@@ -26,15 +26,17 @@ if TYPE_CHECKING:
 DEFAULT_PROMPT = "artist-bio/1"
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
+_HEX = re.compile(r"[0-9a-fA-F]{32}").fullmatch
+
 
 def _uuid(value: Any) -> Any:
     """Any spelling Python's uuid accepts: with or without hyphens, braces, urn:uuid:, either case."""
     if not isinstance(value, str):
         return value
-    try:
-        return UUID(value.strip())
-    except ValueError as error:
-        raise ValueError("is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da") from error
+    digits = value.strip().replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
+    if not _HEX(digits):  # Python's uuid also takes what int() does: 0x, +, _ and digits of other scripts
+        raise ValueError("is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da")
+    return UUID(digits)
 
 
 class ArtistRow(BaseModel):

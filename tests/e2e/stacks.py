@@ -1,4 +1,4 @@
-"""Hands on a running stack: drop a file, wait for its end, read what came out. Everything through the doors users have."""
+"""Hands on a running stack: drop a file, wait for its end, read what came out; through the doors users have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real artists through a whole stack: functions under gunicorn, real PostgreSQL, storage, Pub/Sub, an upstream that misbehaves."""
+"""Real artists through a whole stack as deployed, before an upstream that misbehaves."""
 
 from __future__ import annotations
 

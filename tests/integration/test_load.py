@@ -65,8 +65,9 @@ def test_everything_at_once_ends_well(database_url: str) -> None:
         bench.drop(artists_csv(200, first=random.randint(1, 2_000)), name=name, session=str(session))
 
     def expire_leases() -> None:
-        bench.execute("UPDATE items SET lease_expires_at = now() - interval '1 s' WHERE item_no % 7 = 0 "
-                      "AND state = 'running'")  # fmt: skip
+        for row in bench.execute("SELECT session_id, item_no FROM items WHERE state = 'running' AND item_no % 7 = 0"):
+            bench.execute("UPDATE items SET lease_expires_at = now() - interval '1 s' "
+                          f"WHERE session_id = '{row[0]}' AND item_no = {row[1]} AND state = 'running'")  # fmt: skip
         time.sleep(0.05)
 
     acts: list[Callable[[], Any]] = [

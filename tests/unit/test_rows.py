@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
 import json
+import re
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
