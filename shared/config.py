@@ -43,6 +43,7 @@ class PipelineSettings(_Frozen):
     deadline: float = Field(default=100, gt=0)
     lease: float = Field(default=130, gt=0)
     max_wait: float = Field(default=20, ge=0)
+    linger: float = Field(default=20, ge=0)
     max_failures: int = Field(default=3, ge=1)
     retry_base: float = Field(default=2, ge=0)
     calls_at_once: int | None = Field(default=None, ge=1)

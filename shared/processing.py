@@ -68,6 +68,12 @@ class Processor:
             )
             if claimed is not None:
                 _Run(self, notice.session, claimed, deadline).go()
+        self._dispatcher.linger(until=deadline)
+
+    def due_in(self, session: UUID, seconds: float) -> None:
+        """See to it that an item handed back is dispatched when it is due, if that is soon."""
+        if 0 < seconds <= self.settings.linger:
+            self._dispatcher.due_in(session, seconds)
 
     def call(self, planned: PlannedCall) -> Future[Answer | Failure]:
         """The call, under way on one of this process's worker threads."""
@@ -260,6 +266,8 @@ class _Run:
                 self._settle([self._refused(settlements[0], error)])
             return
         for one in settlements:
+            if one.outcome is None and verdicts.get(one.item.number) == "settled":
+                self._processor.due_in(self._session, one.due_in)
             _log_outcome(one, verdicts.get(one.item.number, "gone"), self._claimed, self._pipeline.slug)
 
     def _refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:

@@ -55,7 +55,7 @@ class Workbench:
     def __post_init__(self) -> None:
         self.publisher, self.store = FakePublisher(), FakeStore()
         pipelines: dict[str, PipelineSettings] = {
-            "artists": DEFAULT_PIPELINES["artists"].model_copy(update=self.pipeline_changes)
+            "artists": DEFAULT_PIPELINES["artists"].model_copy(update={"linger": 0, **self.pipeline_changes})
         }
         values: dict[str, Any] = {
             "upload_bucket": "up", "results_bucket": "out", "pipeline": "artists", "lease_grace": 0,
@@ -124,8 +124,10 @@ class Workbench:
 
     def item(self, session: UUID, number: int = 1) -> Row:
         """One item as people see it, `lost_leases` and the like beside it."""
-        names = ("state", "outcome", "code", "attempt", "failures", "round", "lost_leases", "dispatches", "dead_lettered",
-                 "error_code", "error_message", "result")  # fmt: skip
+        names = (
+            "state", "outcome", "code", "attempt", "failures", "round", "lost_leases", "dispatches", "dead_lettered",
+            "error_code", "error_message", "result",
+        )  # fmt: skip
         listed = ", ".join(names)
         found = self.execute(f"SELECT {listed} FROM items WHERE session_id = '{session}' AND item_no = {number}")
         return dict(zip(names, found[0], strict=True))

@@ -5,12 +5,17 @@ WITH session AS MATERIALIZED (
     SELECT id, options, trace_id FROM sessions
      WHERE id = :session::uuid AND pipeline = :pipeline AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
        AND approval <> 'awaited' AND expired_at IS NULL
+), locked AS MATERIALIZED (
+    SELECT items.item_no FROM items JOIN session ON items.session_id = session.id
+     WHERE items.item_no = ANY (:item_nos::bigint[])
+       AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
+     ORDER BY items.item_no FOR NO KEY UPDATE OF items
 ), claimed AS (
     UPDATE items
        SET state = 'running', attempt = attempt + 1, claim = :claim::uuid, dispatched_at = NULL, due_at = NULL,
            lease_expires_at = now() + :lease * interval '1 second'
       FROM session
-     WHERE items.session_id = session.id AND items.item_no = ANY (:item_nos::bigint[])
+     WHERE items.session_id = session.id AND items.item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
     RETURNING items.item_no, items.attempt, items.key, items.input, items.failures, items.round, items.result,
               session.options, session.trace_id
@@ -38,10 +43,15 @@ WITH session AS MATERIALIZED (
        AND (items.due_at IS NULL OR items.due_at <= now())
      ORDER BY items.item_no
      LIMIT (SELECT greatest(0, :window::bigint - n) FROM outside)
+), locked AS MATERIALIZED (  -- by number, as everybody locks items: an UPDATE alone takes them as they lie on disk
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
+       AND dispatched_at IS NULL AND state IN ('available', 'retryable')
+     ORDER BY item_no FOR NO KEY UPDATE
 )
 UPDATE items
    SET dispatched_at = now(), dispatches = dispatches + 1
- WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen ORDER BY item_no))
+ WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
    AND dispatched_at IS NULL AND state IN ('available', 'retryable') AND (due_at IS NULL OR due_at <= now())
 RETURNING item_no;
 
@@ -60,8 +70,13 @@ SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND fil
 
 -- name: take_back
 -- Notices that could not be published are not out.
+WITH locked AS MATERIALIZED (
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL
+     ORDER BY item_no FOR NO KEY UPDATE
+)
 UPDATE items SET dispatched_at = NULL
- WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL;
+ WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked)) AND dispatched_at IS NOT NULL;
 
 -- name: lost_notices
 -- Take back notices that were lost: nothing was worked on in this pipeline for a while, or ten minutes have passed,
@@ -74,7 +89,7 @@ WITH idle AS (
      WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
        AND ((idle.so AND dispatched_at < now() - :lost_after * interval '1 second')
             OR dispatched_at < now() - interval '10 minutes' * power(2, least(dispatches, 10) - 1))
-     ORDER BY item_no LIMIT 5000
+     ORDER BY item_no LIMIT 5000 FOR NO KEY UPDATE OF items
 ), back AS (
     UPDATE items SET dispatched_at = NULL
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND dispatched_at IS NOT NULL
@@ -114,7 +129,8 @@ SELECT item_no, attempt, state, (SELECT count(*) FROM unknown) AS unknown_calls 
 -- name: settle
 -- End or hand back a message's attempts, end their calls and move the money, all or nothing. An attempt that a newer
 -- claim has superseded changes nothing but the cost on its own call; its call ends as unknown and stays reserved.
--- A settlement is welcome while no newer attempt was claimed, lease or no lease; a hand-back only while it runs.
+-- A settlement is welcome while no newer attempt was claimed, lease or no lease; a hand-back only while it runs,
+-- unless it brings an answer that was paid for.
 -- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
@@ -129,7 +145,7 @@ WITH given AS MATERIALIZED (
 ), accepted AS MATERIALIZED (
     SELECT given.*, session.cancelled AND given.outcome IS NULL AS stop
       FROM given JOIN target ON target.item_no = given.item_no AND target.attempt = given.attempt CROSS JOIN session
-     WHERE CASE WHEN given.outcome IS NULL THEN target.state = 'running'
+     WHERE CASE WHEN given.outcome IS NULL AND given.result IS NULL THEN target.state = 'running'
                 ELSE target.state IN ('available', 'running', 'retryable') END
 ), written AS (
     SELECT item_no, attempt, domain FROM accepted WHERE domain IS NOT NULL
@@ -181,7 +197,11 @@ SELECT given.item_no,
 -- name: dead_letter
 -- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that
 -- run or are settled stay as they are.
-WITH noted AS (
+WITH locked AS MATERIALIZED (
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
+     ORDER BY item_no FOR NO KEY UPDATE
+), noted AS (
     UPDATE items
        SET dead_lettered = dead_lettered + 1, dispatched_at = NULL,
            state = CASE WHEN dead_lettered >= 2 THEN 'discarded' ELSE state END,
@@ -190,7 +210,8 @@ WITH noted AS (
            code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE code END,
            error_code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE error_code END,
            error_message = CASE WHEN dead_lettered >= 2 THEN :reason ELSE error_message END
-     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
+       AND state IN ('available', 'retryable')
     RETURNING item_no, state
 )
 SELECT item_no, state FROM noted;

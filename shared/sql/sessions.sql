@@ -77,8 +77,13 @@ WITH waiting AS (
     SELECT EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
         OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
                       AND state IN ('available', 'retryable')) AS any
+), locked AS MATERIALIZED (
+    SELECT item_no FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+     ORDER BY item_no FOR NO KEY UPDATE
 ), returned AS (  -- notices that came during the hold were acknowledged: none of them is out any more
-    UPDATE items SET dispatched_at = NULL WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+    UPDATE items SET dispatched_at = NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
+       AND dispatched_at IS NOT NULL
 )
 UPDATE sessions
    SET hold = NULL, pause_reason = NULL, resumed_at = clock_timestamp(), updated_at = now(),
@@ -113,10 +118,15 @@ WITH chosen AS MATERIALIZED (
     ) waiting
      WHERE EXISTS (SELECT FROM sessions WHERE id = :session::uuid AND cancelled_at IS NOT NULL)
      LIMIT 5000
+), locked AS MATERIALIZED (
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
+       AND state IN ('available', 'retryable')
+     ORDER BY item_no FOR NO KEY UPDATE
 ), ended AS (
     UPDATE items
        SET state = 'cancelled', outcome = 'cancelled', finalized_at = now(), dispatched_at = NULL, due_at = NULL
-     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND state IN ('available', 'retryable')
     RETURNING item_no
 )

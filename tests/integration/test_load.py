@@ -17,7 +17,7 @@ from shared.states import CallState, Outcome
 from tests.factories import broken, claim, enriched, make_session, planned, settle, start
 from tests.workbench import Workbench, artists_csv
 
-SECONDS = 4.0
+SECONDS = 2.5
 ITEMS = 400
 
 
@@ -62,13 +62,13 @@ def test_everything_at_once_ends_well(database_url: str) -> None:
     def drop_more() -> None:
         session = random.choice(sessions)
         name = f"artists/{uuid4()}.csv"
-        bench.drop(artists_csv(200, first=random.randint(1, 2_000)), name=name, session=str(session))
+        bench.drop(artists_csv(60, first=random.randint(1, 2_000)), name=name, session=str(session))
 
     def expire_leases() -> None:
         for row in bench.execute("SELECT session_id, item_no FROM items WHERE state = 'running' AND item_no % 7 = 0"):
             bench.execute("UPDATE items SET lease_expires_at = now() - interval '1 s' "
                           f"WHERE session_id = '{row[0]}' AND item_no = {row[1]} AND state = 'running'")  # fmt: skip
-        time.sleep(0.05)
+        time.sleep(0.05)  # a moment in which leases live
 
     acts: list[Callable[[], Any]] = [
         *[lambda: _work(bench, sessions)] * 6,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -89,6 +90,20 @@ def test_a_late_answer_is_welcome_while_no_newer_attempt_was_claimed(bench: Work
     bench.assert_sound(session)
 
 
+def test_a_late_answer_that_could_not_be_written_is_kept_for_the_next_attempt(bench: Workbench) -> None:
+    session = make_session(bench, 1)
+    late = started(bench, session)
+    bench.pass_time(LEASE + 1)
+    bench.rescuer.round()
+    kept = replace(enriched(late), outcome=None, code="answered", domain=None)
+    assert settle(bench, kept) == {1: "settled"}
+    assert bench.calls(session) == [(1, 1, "succeeded", RESERVE, COST)]
+    assert bench.run(session)["enriched"] == 1
+    assert bench.upstream.requests == []  # it is not paid for again
+    assert bench.value("SELECT bio FROM artists") == "A bio."
+    bench.assert_sound(session)
+
+
 def test_sixteen_dispatchers_never_overrun_the_window(bench: Workbench) -> None:
     session = make_session(bench, 1_700)
     sent = at_once(MANY, lambda i: bench.dispatcher.nudge(session).dispatched)
@@ -116,7 +131,7 @@ def test_a_dispatcher_held_up_leaves_items_alone_that_are_due_later(bench: Workb
         bench.execute("SELECT 1")
         waiting = threading.Thread(target=bench.dispatcher.nudge, args=(session,))
         waiting.start()
-        until(lambda: blocked_statements(bench, "dispatches + 1"))
+        until(lambda: blocked_statements(bench, "outside AS MATERIALIZED"))
         other._connection.execute_simple(
             f"UPDATE items SET due_at = now() + interval '1 hour' WHERE session_id = '{session}' AND item_no = 1"
         )
@@ -174,7 +189,7 @@ def test_a_claim_held_up_answers_the_attempt_the_ledger_has(bench: Workbench) ->
         other._connection.execute_simple(f"SELECT FROM items WHERE session_id = '{session}' AND item_no = 1 FOR UPDATE")
         waiting = threading.Thread(target=lambda: got.append(claim(bench, session, [1, 2])))
         waiting.start()
-        until(lambda: blocked_statements(bench, "claim ="))
+        until(lambda: blocked_statements(bench, "SELECT id, options, trace_id FROM sessions"))
         # Meanwhile item 2 is run, fails for good, and a person opens it again.
         settle(bench, broken(started(bench, session, 2), outcome=_failed()))
         bench.execute(

@@ -204,9 +204,9 @@ class Ledger(RuleBasedStateMachine):
         """However it went, workers that die and a rescue that goes on bring the session to its end."""
         if not self.files:
             return
-        if self.bench.facts(self.session)["hold"]:
-            self._person(lambda session: self.bench.sessions.resume(session, budget_usd=1.0))
         for _ in range(30):
+            if self.bench.facts(self.session)["hold"]:
+                self._person(lambda session: self.bench.sessions.resume(session, budget_usd=1.0))
             self.bench.pass_time(LEASE + 1)
             self.rescue()
             self.bench.deliver()
