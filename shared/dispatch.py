@@ -135,33 +135,35 @@ class _Busy:
 
 
 class _Timers:
-    """When items handed back by this process are due again. One thread of the process waits for them at a time."""
+    """When items handed back by this process are due again. The thread that may stay longest waits for them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._moments: list[tuple[float, UUID]] = []
-        self._waited_for = False
+        self._stays_until: float | None = None  # of the thread that waits
 
     def add(self, session: UUID, moment: float) -> None:
         with self._changed:
             heapq.heappush(self._moments, (moment, session))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def wait(self, until: float) -> set[UUID]:
-        """Whom to nudge, once the next moment has come; nobody if another thread waits, or none comes before `until`."""
+        """Whom to nudge, once the next moment has come; nobody if another may stay longer or none comes in time."""
         with self._changed:
-            if self._waited_for:
+            if self._stays_until is not None and self._stays_until >= until:
                 return set()
-            self._waited_for = True
+            self._stays_until = until
+            self._changed.notify_all()  # whoever waited so far may go
             try:
-                while self._moments and self._moments[0][0] <= until:
+                while self._stays_until == until and self._moments and self._moments[0][0] <= until:
                     left = self._moments[0][0] - time.monotonic()
                     if left <= 0:
                         return self._passed()
                     self._changed.wait(left)
                 return set()
             finally:
-                self._waited_for = False
+                if self._stays_until == until:
+                    self._stays_until = None
 
     def _passed(self) -> set[UUID]:
         sessions = set()

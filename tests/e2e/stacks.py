@@ -97,6 +97,7 @@ def topology(folder: Path, **changes: Any) -> Path:
 
     content = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))
     content["pipelines"]["artists"].update(changes)
+    content["schedules"]["rescue"]["every"] = 5  # a minute would be most of a test
     path = folder / "topology.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path

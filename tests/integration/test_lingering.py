@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -33,21 +33,41 @@ def test_a_retry_goes_out_when_it_is_due_and_not_before(db: Database, database_u
     assert bench.sessions.status(session)["enriched"] == 1
 
 
+def waiting(timers: _Timers, until: float, found: list[set[UUID]]) -> threading.Thread:
+    """A thread that waits by now."""
+    thread = threading.Thread(target=lambda: found.append(timers.wait(until)))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while timers._stays_until != until and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return thread
+
+
 def test_one_thread_waits_and_an_earlier_moment_wakes_it() -> None:
     timers, late, soon = _Timers(), uuid4(), uuid4()
     now = time.monotonic()
+    found: list[set[UUID]] = []
     timers.add(late, now + 30)
-    found: list[set[object]] = []
-    waiting = threading.Thread(target=lambda: found.append(set(timers.wait(now + 60))))
-    waiting.start()
-    deadline = now + 10
-    while not timers._waited_for and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert timers.wait(now + 60) == set(), "another thread waits already"
+    thread = waiting(timers, now + 60, found)
+    assert timers.wait(now + 50) == set(), "another thread waits that may stay longer"
     timers.add(soon, now)
-    waiting.join(10)
+    thread.join(10)
     assert found == [{soon}]
     assert timers.wait(now + 1) == set(), "the late one is beyond the deadline"
+
+
+def test_a_thread_that_may_stay_longer_takes_over() -> None:
+    timers, first, second = _Timers(), uuid4(), uuid4()
+    now = time.monotonic()
+    found: list[set[UUID]] = []
+    timers.add(first, now + 30)
+    old = waiting(timers, now + 40, found)
+    new = waiting(timers, now + 60, found)
+    old.join(10)
+    assert found == [set()], "the one that had to leave earlier is gone"
+    timers.add(second, now)
+    new.join(10)
+    assert found == [set(), {second}]
 
 
 def test_an_error_while_nudging_leaves_the_place_free(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
