@@ -35,7 +35,7 @@ class DeadLetters:
         noted = self._db.rows("dead_letter", session=notice.session, item_nos=list(notice.items), reason=reason)
         for item in noted:
             log("ERROR", "Message given up", session_id=notice.session, item_no=item["item_no"], state=item["state"],
-                source=source, deliveries=count, error_code="undeliverable")  # fmt: skip
+                source=source, deliveries=count, error_code="db.undeliverable")  # fmt: skip
         self._dispatcher.nudge(notice.session)
 
     def _take_other(self, push: Push, source: str, count: str, error: InputError) -> None:
@@ -45,6 +45,6 @@ class DeadLetters:
         except InputError:
             session = None
         log("ERROR", "Message given up", session_id=session, file=file, source=source, deliveries=count,
-            reason=None if session else str(error), error_code="undeliverable")  # fmt: skip
+            reason=None if session else str(error), error_code="db.undeliverable")  # fmt: skip
         if session is not None:
             self._dispatcher.nudge(session)

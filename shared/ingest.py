@@ -6,10 +6,12 @@ cursor from where it is expected: whatever else happens, a record is written onc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +20,7 @@ import orjson
 from shared.config import Settings
 from shared.db import Database, Transaction
 from shared.dispatch import Dispatcher
-from shared.errors import InputError, ObjectGone, StorageDown
+from shared.errors import InputError, LedgerDown, ObjectGone, StorageDown
 from shared.events import UploadedObject
 from shared.logs import log
 from shared.messages import continuation
@@ -102,9 +104,11 @@ class Ingest:
         options = Options()
         try:
             options = Options.parse(uploaded.metadata)
-            session = options.session or session
             if slug not in PIPELINES or "/" not in uploaded.name:
                 raise _unknown_prefix(uploaded.name)
+            if options.session is not None:
+                self._check_joins(options.session, slug)
+                session = options.session
         except InputError as error:
             fault = error
         row = self._db.row(
@@ -134,6 +138,20 @@ class Ingest:
             self.go_on(row["file_id"])
         return session
 
+    def _check_joins(self, session: UUID, slug: str) -> None:
+        """Raise InputError if a file of this pipeline cannot join the session; one that does not exist is made."""
+        found = self._db.row("session", session=session)
+        if found is None:
+            return
+        reason = None
+        if found["expired_at"] is not None or found["cancelled_at"] is not None:
+            reason = "has expired" if found["expired_at"] is not None else "is cancelled"
+        elif found["pipeline"] != slug:
+            reason = f"belongs to pipeline {found['pipeline']}"
+        if reason:
+            message = f"The file cannot join session {session}, which {reason}; drop it without option session."
+            raise InputError(message, code="input.session")
+
     def go_on(self, file_id: int) -> None:
         """Read a file on from its cursor until its end, an error, or the time budget's end.
 
@@ -153,24 +171,29 @@ class Ingest:
             self._dispatcher.nudge(file.session)
             return
         try:
-            read_to_end = self._read(file, pipeline(row["pipeline"], self._settings))
+            reading = self._read(file, pipeline(row["pipeline"], self._settings))
         except InputError as error:
             self._end(file, "failed", error)
         except ObjectGone as error:
             message = f"{error} Drop the file again; the {file.cursor.record} or more records read so far stay."
             self._end(file, "failed", InputError(message, code="input.object_gone"))
-        except StorageDown:
-            self._db.rows("release_file", file=file.id, attempt=file.attempt)
+        except (LedgerDown, StorageDown):
+            self._release(file)
             raise
         else:
-            if read_to_end:
+            if reading is _Reading.TO_ITS_END:
                 self._end(file, "read", None)
-            else:
+            elif reading is _Reading.TO_BE_CONTINUED:
                 self._continue_later(file)
         self._dispatcher.nudge(file.session)
 
-    def _read(self, file: _File, line: Pipeline) -> bool:
-        """Whether the file was read to its end within the time budget."""
+    def _release(self, file: _File) -> None:
+        """Let the next delivery read on at once, if the ledger can be told."""
+        with contextlib.suppress(LedgerDown):
+            self._db.rows("release_file", file=file.id, attempt=file.attempt)
+
+    def _read(self, file: _File, line: Pipeline) -> _Reading:
+        """Read the file within the time budget; how far that was."""
         until = time.monotonic() + self._settings.ingest_budget
         layout, cursor = file.layout, file.cursor
         if layout is None:
@@ -196,10 +219,10 @@ class Ingest:
         ):
             records = chunk.after.record
             if not self._write(file, line, layout, chunk):
-                log("INFO", "Another reader took the file over", session_id=file.session, file=file.name)
-                return True
+                log("INFO", "The file is no longer ours to read", session_id=file.session, file=file.name)
+                return _Reading.NO_LONGER_OURS
             if time.monotonic() > until:
-                return False
+                return _Reading.TO_BE_CONTINUED
             if time.monotonic() - nudged_at > NUDGE_EVERY:
                 self._dispatcher.nudge(file.session)
                 nudged_at = time.monotonic()
@@ -207,7 +230,7 @@ class Ingest:
             raise InputError(
                 "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
             )
-        return True
+        return _Reading.TO_ITS_END
 
     def _detect(self, file: _File, line: Pipeline) -> Layout:
         stream = self._store.open(file.bucket, file.name, file.generation, offset=0, size=file.size)
@@ -219,7 +242,7 @@ class Ingest:
         )
 
     def _write(self, file: _File, line: Pipeline, layout: Layout, chunk: Chunk) -> bool:
-        """Write a chunk in one transaction; False if another reader moved the cursor."""
+        """Write a chunk in one transaction; False if the file is no longer ours."""
         made = _Maker(file, line, layout).make(chunk)
         try:
             with self._db.transaction() as transaction:
@@ -274,8 +297,16 @@ class Ingest:
         )
 
 
+class _Reading(Enum):
+    """How far a reading came."""
+
+    TO_ITS_END = auto()
+    TO_BE_CONTINUED = auto()  # the time budget is spent
+    NO_LONGER_OURS = auto()  # another reader moved the cursor, or the session was cancelled
+
+
 class _TakenOver(Exception):
-    """Another reader moved the cursor; the chunk is not ours to write."""
+    """The cursor is not where we left it, or the session was cancelled; the chunk is not ours to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -164,6 +164,7 @@ class _Run:
             self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
         )
         back: list[Settlement] = []
+        beyond: list[int] = []
         for call in planned:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
                 case Verdict.STARTED:
@@ -175,10 +176,13 @@ class _Run:
                 case Verdict.BUDGET_BUSY:
                     back.append(_handed_back(call.item, "budget_busy", due_in=BUDGET_BUSY_WAIT))
                 case Verdict.BUDGET_GONE:
-                    self._hold(Hold.BUDGET, "The budget is used up; resume with a higher one to go on.", None)
+                    beyond.append(call.reserve)
                     back.append(_handed_back(call.item, "budget"))
                 case _:
                     assert_never(verdict)
+        if beyond:
+            reason = "The next call could pass the budget; resume with a higher one to go on."
+            self._hold(Hold.BUDGET, reason, needed=max(beyond))
         self._settle(back)
 
     def _wait_until(self, moment: float) -> None:
@@ -219,7 +223,7 @@ class _Run:
             snoozes=call.item.attempt - 1 if answer.code == RATE_LIMITED else None,
         )
         if step.hold:
-            self._hold(Hold.SYSTEMIC, f"{answer.code}: {answer.message}", call.id)
+            self._hold(Hold.SYSTEMIC, f"{answer.code}: {answer.message}", call=call.id)
         return Settlement(
             item=call.item,
             outcome=Outcome.FAILED if step.wait is None else None,
@@ -235,8 +239,10 @@ class _Run:
         domain = self._pipeline.domain(item.input, result) if self._claimed.options.writes_domain else None
         return Settlement(item=item, outcome=Outcome.ENRICHED, result=result, domain=domain, call=call)
 
-    def _hold(self, hold: Hold, reason: str, call: UUID | None) -> None:
-        held = self._until_deadline("hold_session", session=self._session, hold=hold, reason=reason, call_id=call)
+    def _hold(self, hold: Hold, reason: str, *, call: UUID | None = None, needed: int | None = None) -> None:
+        held = self._until_deadline(
+            "hold_session", session=self._session, hold=hold, reason=reason, call_id=call, needed=needed
+        )
         if held:
             log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
 
@@ -274,7 +280,7 @@ class _Run:
         """The settlement without its domain row. The answer stays with the item: it was paid for."""
         systemic = error.sqlstate.startswith(("42", "3F")) or error.sqlstate == "25006"
         if systemic:
-            self._hold(Hold.SYSTEMIC, f"{error.code}: {error}. Run the migrations, then resume.", None)
+            self._hold(Hold.SYSTEMIC, f"{error.code}: {error}. Run the migrations, then resume.")
         return Settlement(
             item=settlement.item,
             outcome=None if systemic else Outcome.FAILED,

@@ -26,7 +26,7 @@ ROUND_EVERY = 2.0
 class Round:
     """What one round of rescue found."""
 
-    open_sessions: int
+    open_sessions: int  # that move without a person
     freed: int  # items whose worker died
     notices: int  # notices that were lost
     dispatched: int
@@ -75,7 +75,7 @@ class Rescuer:
                 dispatched += self._dispatcher.nudge(session).dispatched
         expired = self._expire()
         found = Round(
-            open_sessions=len(sessions),
+            open_sessions=sum(not row["waits_for_a_person"] for row in sessions),
             freed=freed,
             notices=notices,
             dispatched=dispatched,
@@ -98,6 +98,7 @@ class Rescuer:
         expired = 0
         for row in self._db.rows("expired_sessions"):
             session: UUID = row["id"]
+            self._db.rows("cancel_session", session=session)  # one that never ended; from here on nothing runs
             try:
                 self._store.delete_prefix(self._settings.results_bucket, f"{session}/")
             except StorageDown as error:

@@ -106,7 +106,8 @@ class Sessions:
     def pause(self, session: UUID, *, reason: str = "paused by a person") -> None:
         """Stop handing out items; calls in flight end and are settled. Raises Conflict where nothing works."""
         found = self.get(session)
-        if self._db.row("hold_session", session=session, hold=Hold.PERSON, reason=reason, call_id=None) is None:
+        held = {"hold": Hold.PERSON, "reason": reason, "call_id": None, "needed": None}
+        if self._db.row("hold_session", session=session, **held) is None:
             raise Conflict(f"The session is {found['status']}; only one that still works can be paused.")
 
     def resume(self, session: UUID, *, budget_usd: float | None = None) -> None:

@@ -59,7 +59,7 @@ RETURNING item_no;
 -- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written.
 -- Waiting items are looked for in two steps, out and not yet out, as the two partial indexes have them: asked for
 -- in one, 200,000 settled items were read at every nudge.
-SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND files_known > 0 AND files_open = 0
+SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND (files_known > 0 OR cancelled_at IS NOT NULL) AND files_open = 0
        AND NOT EXISTS (SELECT FROM items WHERE session_id = sessions.id AND state = 'running')
        AND (failed_at IS NOT NULL OR NOT EXISTS (
                 SELECT FROM items WHERE session_id = sessions.id AND dispatched_at IS NOT NULL)
@@ -113,13 +113,13 @@ WITH chosen AS MATERIALIZED (
            outcome = CASE WHEN items.lost_leases >= 9 THEN 'failed' END,
            finalized_at = CASE WHEN items.lost_leases >= 9 THEN now() END,
            code = CASE WHEN items.lost_leases >= 9 THEN 'worker_lost' END,
-           error_code = CASE WHEN items.lost_leases >= 9 THEN 'worker_lost' END,
+           error_code = CASE WHEN items.lost_leases >= 9 THEN 'db.worker_lost' END,
            error_message = CASE WHEN items.lost_leases >= 9
                THEN 'Ten workers died while they ran this item; look at its input and at the function''s memory.' END
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND state = 'running'
     RETURNING item_no, attempt, state
 ), unknown AS (
-    UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'worker_lost'
+    UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'db.worker_lost'
       FROM freed
      WHERE calls.session_id = :session::uuid AND calls.item_no = freed.item_no AND calls.state = 'started'
     RETURNING 1
@@ -196,10 +196,11 @@ SELECT given.item_no,
 
 -- name: dead_letter
 -- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that
--- run or are settled stay as they are.
+-- run or are settled stay as they are, and so do those with no notice out: they are put back already, and a dead letter
+-- that is delivered twice counts once.
 WITH locked AS MATERIALIZED (
     SELECT item_no FROM items
-     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
+     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL
      ORDER BY item_no FOR NO KEY UPDATE
 ), noted AS (
     UPDATE items
@@ -208,10 +209,10 @@ WITH locked AS MATERIALIZED (
            outcome = CASE WHEN dead_lettered >= 2 THEN 'failed' END,
            finalized_at = CASE WHEN dead_lettered >= 2 THEN now() END,
            code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE code END,
-           error_code = CASE WHEN dead_lettered >= 2 THEN 'undeliverable' ELSE error_code END,
+           error_code = CASE WHEN dead_lettered >= 2 THEN 'db.undeliverable' ELSE error_code END,
            error_message = CASE WHEN dead_lettered >= 2 THEN :reason ELSE error_message END
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
-       AND state IN ('available', 'retryable')
+       AND dispatched_at IS NOT NULL
     RETURNING item_no, state
 )
 SELECT item_no, state FROM noted;

@@ -62,11 +62,13 @@ SELECT id, bucket, object_name, generation, member, checksum, size, layout, curs
   FROM files WHERE session_id = :session::uuid ORDER BY id;
 
 -- name: hold_session
--- Stop handing out a session's items. A failure whose call began before the last resume holds nothing.
+-- Stop handing out a session's items. A failure whose call began before the last resume holds nothing, nor does a
+-- call that fits into a budget raised meanwhile (`needed` is what it would reserve).
 UPDATE sessions
    SET hold = :hold, pause_reason = :reason, updated_at = now()
  WHERE id = :session::uuid AND cancelled_at IS NULL AND failed_at IS NULL AND completed_epoch IS DISTINCT FROM epoch
    AND (hold IS NULL OR :hold::text = 'person')
+   AND (:needed::bigint IS NULL OR spent + reserved + :needed::bigint > budget)
    AND (:call_id::uuid IS NULL OR resumed_at IS NULL
         OR (SELECT started_at FROM calls WHERE id = :call_id::uuid) > resumed_at)
 RETURNING id;
@@ -156,7 +158,8 @@ RETURNING status;
 
 -- name: unfinished_sessions
 -- Every session that still has something to be done for it, oldest first.
-SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled
+SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled,
+       cancelled_at IS NULL AND (hold IS NOT NULL OR status IN ('quoted', 'uploading', 'failed')) AS waits_for_a_person
   FROM sessions WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL ORDER BY created_at;
 
 -- name: expired_sessions
@@ -181,6 +184,8 @@ UPDATE sessions
 
 -- name: reprocess_items
 -- Open up to 5,000 settled items of given outcomes or one key again, as a new round; answers how many and the last.
+-- The attempt rises, so that nothing late from the old round lands in the new one. A failed item that holds an answer
+-- was paid for and could not be written: it keeps the answer.
 WITH session AS MATERIALIZED (
     SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
 ), chosen AS MATERIALIZED (
@@ -192,8 +197,9 @@ WITH session AS MATERIALIZED (
      ORDER BY item_no LIMIT 5000
 ), opened AS (
     UPDATE items
-       SET state = 'available', outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, lost_leases = 0,
-           round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0, result = NULL,
+       SET state = 'available', attempt = attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, lost_leases = 0,
+           round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0,
+           result = CASE WHEN outcome = 'failed' THEN result END,
            error_code = NULL, error_message = NULL
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL
        AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))

@@ -26,7 +26,7 @@ UNION ALL
 SELECT 'I4', format('artist %s names item %s, attempt %s, which says otherwise', a.id, a.item_no, a.attempt)
   FROM artists a LEFT JOIN items i ON i.session_id = a.session_id AND i.item_no = a.item_no
  WHERE a.session_id = :session::uuid AND (SELECT expired_at IS NULL FROM session)
-   AND i.round = 1 AND i.finalized_at IS NOT NULL
+   AND (i.round = 1 OR i.outcome = 'enriched') AND i.finalized_at IS NOT NULL
    AND (i.attempt IS DISTINCT FROM a.attempt OR i.result->>'text' IS DISTINCT FROM a.bio)
 UNION ALL
 SELECT 'I5', format('item %s was paid for %s times in round %s', item_no, count(*), round)

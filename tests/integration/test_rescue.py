@@ -221,9 +221,10 @@ def test_a_large_session_is_cancelled_in_batches(bench: Workbench) -> None:
 def test_rescue_works_in_rounds_until_just_before_the_next_call(bench: Workbench) -> None:
     now = [0.0]
     make_session(bench, 1)
-    bench.execute("UPDATE sessions SET hold = 'person'")
     rounds = bench.rescuer.run(clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
     assert (rounds, now[0]) == (28, 54)
+    bench.execute("UPDATE sessions SET hold = 'person'")
+    assert bench.rescuer.run() == 1, "a session that waits for a person keeps nobody busy"
     bench.execute("UPDATE sessions SET completed_epoch = epoch")
     assert bench.rescuer.run(clock=lambda: now[0], sleep=lambda s: None) == 1
 
