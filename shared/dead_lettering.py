@@ -32,7 +32,9 @@ class DeadLetters:
             f"Pub/Sub gave up its message after {count} deliveries by {source}; look at the log of that function, "
             "then reprocess."
         )
-        noted = self._db.rows("dead_letter", session=notice.session, item_nos=list(notice.items), reason=reason)
+        noted = self._db.rows(
+            "dead_letter", session=notice.session, item_nos=list(notice.items), message=push.message_id, reason=reason
+        )
         for item in noted:
             log("ERROR", "Message given up", session_id=notice.session, item_no=item["item_no"], state=item["state"],
                 source=source, deliveries=count, error_code="db.undeliverable")  # fmt: skip

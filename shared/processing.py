@@ -92,6 +92,7 @@ class _Run:
         self._processor, self._session, self._claimed, self._deadline = processor, session, claimed, deadline
         self._db, self._pipeline, self._settings = processor.db, processor.pipeline, processor.settings
         self._calls: dict[Future[Answer | Failure], PlannedCall] = {}
+        self._began = time.monotonic()
 
     def go(self) -> None:
         """Settle what needs no call, then admit and call the rest, settling as answers come."""
@@ -254,7 +255,7 @@ class _Run:
         """Write settlements together; one that PostgreSQL refuses for good is found by writing them one by one."""
         if not settlements:
             return
-        options = self._claimed.options
+        options, began = self._claimed.options, time.monotonic()
         try:
             verdicts = _patiently(
                 lambda: ledger.settle(
@@ -274,7 +275,8 @@ class _Run:
         for one in settlements:
             if one.outcome is None and verdicts.get(one.item.number) == "settled":
                 self._processor.due_in(self._session, one.due_in)
-            _log_outcome(one, verdicts.get(one.item.number, "gone"), self._claimed, self._pipeline.slug)
+            verdict = verdicts.get(one.item.number, "gone")
+            _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
 
     def _refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:
         """The settlement without its domain row. The answer stays with the item: it was paid for."""
@@ -333,9 +335,12 @@ def _patiently(write: Callable[[], _T], deadline: float) -> _T:
             pause = min(2.0, pause * 2)
 
 
-def _log_outcome(settlement: Settlement, verdict: str, claimed: Claimed, pipeline: str) -> None:
+def _log_outcome(
+    settlement: Settlement, verdict: str, claimed: Claimed, pipeline: str, *, run_began: float, settle_began: float
+) -> None:
     if verdict == "settled" and settlement.outcome is None:
         return
+    now = time.monotonic()
     log(
         "WARNING" if settlement.outcome is Outcome.FAILED or verdict != "settled" else "INFO",
         "Item settled" if verdict == "settled" else "Settlement not taken",
@@ -345,6 +350,8 @@ def _log_outcome(settlement: Settlement, verdict: str, claimed: Claimed, pipelin
         db_status=_db_status(settlement, claimed.options),
         verdict=None if verdict == "settled" else verdict,
         error_code=settlement.error_code,
+        duration_ms=round((now - run_began) * 1000),
+        settle_ms=round((now - settle_began) * 1000, 1),
         **settlement.item.log_fields(),
     )
 

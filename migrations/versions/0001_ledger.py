@@ -114,6 +114,7 @@ CREATE TABLE items (
     dispatched_at    timestamptz,                   -- a notice is out and nobody has taken it
     dispatches       integer NOT NULL DEFAULT 0,
     dead_lettered    integer NOT NULL DEFAULT 0,
+    dead_letter      text,                          -- the last one's message id: delivered twice it counts once
     finalized_at     timestamptz,
     result           jsonb,
     error_code       text,

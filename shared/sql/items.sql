@@ -196,15 +196,15 @@ SELECT given.item_no,
 
 -- name: dead_letter
 -- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that
--- run or are settled stay as they are, and so do those with no notice out: they are put back already, and a dead letter
--- that is delivered twice counts once.
+-- run or are settled stay as they are; a dead letter that is delivered twice counts once, by its message id.
 WITH locked AS MATERIALIZED (
     SELECT item_no FROM items
-     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
+       AND (:message = '' OR dead_letter IS DISTINCT FROM :message)
      ORDER BY item_no FOR NO KEY UPDATE
 ), noted AS (
     UPDATE items
-       SET dead_lettered = dead_lettered + 1, dispatched_at = NULL,
+       SET dead_lettered = dead_lettered + 1, dead_letter = :message, dispatched_at = NULL,
            state = CASE WHEN dead_lettered >= 2 THEN 'discarded' ELSE state END,
            outcome = CASE WHEN dead_lettered >= 2 THEN 'failed' END,
            finalized_at = CASE WHEN dead_lettered >= 2 THEN now() END,
@@ -212,7 +212,7 @@ WITH locked AS MATERIALIZED (
            error_code = CASE WHEN dead_lettered >= 2 THEN 'db.undeliverable' ELSE error_code END,
            error_message = CASE WHEN dead_lettered >= 2 THEN :reason ELSE error_message END
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
-       AND dispatched_at IS NOT NULL
+       AND state IN ('available', 'retryable') AND (:message = '' OR dead_letter IS DISTINCT FROM :message)
     RETURNING item_no, state
 )
 SELECT item_no, state FROM noted;

@@ -252,14 +252,18 @@ class TestDeadLetters:
         running.push("ingest", with_data(envelope("bucket-notification"), resource))
         session = session_of(resource)
         body = with_data(envelope("dead-letter"), {"session_id": str(session), "items": [1, 2]})
-        for _ in range(2):
+        for number in range(2):
+            body["message"]["messageId"] = f"letter-{number}"
             lines = new_lines(running, "dead-letters", answers_204(running, "dead-letters", body))
             given_up = [line for line in lines if line["message"] == "Message given up"]
             assert [(line["item_no"], line["state"]) for line in given_up] == [(1, "available"), (2, "available")]
             assert {(line["source"], line["deliveries"]) for line in given_up} == {("rowlift-artists", "50")}
+        running.push("dead-letters", body)  # delivered a second time
+        assert asked(ledger, f"SELECT outcome FROM items WHERE session_id = '{session}'") == [[None]] * 2
+        body["message"]["messageId"] = "letter-3"
         running.push("dead-letters", body)
         found = asked(ledger, f"SELECT outcome, error_code FROM items WHERE session_id = '{session}' ORDER BY item_no")
-        assert found == [["failed", "undeliverable"]] * 2
+        assert found == [["failed", "db.undeliverable"]] * 2
 
 
 class TestApi:

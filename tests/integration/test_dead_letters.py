@@ -26,7 +26,9 @@ def dead(data: bytes) -> Push:
         "CloudPubSubDeadLetterSourceDeliveryCount": "50",
         "CloudPubSubDeadLetterSourceSubscription": "rowlift-artists",
     }
-    return Push(data=data, attributes=attributes, message_id="1", subscription="dead-letters", delivery_attempt=None)
+    return Push(
+        data=data, attributes=attributes, message_id=uuid4().hex, subscription="dead-letters", delivery_attempt=None
+    )
 
 
 def notice(session: UUID, *items: int) -> Push:

@@ -209,3 +209,14 @@ class TestSecrets:
         env = {"DATABASE_URL": "postgresql://u:hunter2@/d", "OPENAI_API_KEY": "sk-very-secret", "THREADS": "x"}
         assert "hunter2" not in "".join(faults(env))
         assert "sk-very-secret" not in "".join(faults({**ENV, **env, "DATABASE_URL": URL}))
+
+
+def test_the_example_lists_every_variable() -> None:
+    from pathlib import Path
+
+    from shared.config import _PLAIN
+
+    listed = (Path(__file__).parent.parent.parent / ".env.example").read_text("utf-8")
+    others = {"DATABASE_URL", "CLOUD_SQL_INSTANCE", "DB_USER", "DB_NAME", "GOOGLE_CLOUD_PROJECT"}
+    others |= {"PIPELINES", "UPSTREAMS", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
+    assert [name for name in sorted({*_PLAIN, *others}) if f"{name}=" not in listed] == []
