@@ -46,7 +46,6 @@ class PipelineSettings(_Frozen):
     linger: float = Field(default=20, ge=0)
     max_failures: int = Field(default=3, ge=1)
     retry_base: float = Field(default=2, ge=0)
-    calls_at_once: int | None = Field(default=None, ge=1)
 
 
 class ConnectionSettings(_Frozen):
@@ -76,6 +75,9 @@ class Settings(_Frozen):
     db_pool_size: int = Field(default=8, ge=1)
     threads: int = Field(default=16, ge=1)
     ingest_budget: float = Field(default=500, gt=0)
+    max_field_chars: int = Field(default=1_000_000, gt=0)
+    max_columns: int = Field(default=1_000, gt=0)
+    max_record_bytes: int = Field(default=8_000_000, gt=0)
     lease_grace: float = Field(default=15, ge=0)
     notice_lost_after: float = Field(default=30, gt=0)
     rescue_seconds: float = Field(default=55, gt=0)
@@ -144,6 +146,9 @@ _PLAIN = {
     "DB_POOL_SIZE": "db_pool_size",
     "THREADS": "threads",
     "INGEST_BUDGET": "ingest_budget",
+    "MAX_FIELD_CHARS": "max_field_chars",
+    "MAX_COLUMNS": "max_columns",
+    "MAX_RECORD_BYTES": "max_record_bytes",
     "LEASE_GRACE": "lease_grace",
     "NOTICE_LOST_AFTER": "notice_lost_after",
     "RESCUE_SECONDS": "rescue_seconds",
@@ -184,6 +189,8 @@ def parse_database_url(url: str) -> ConnectionSettings:
         raise ConfigError(f"{shape}; it does not begin with postgresql://")
     database = unquote(parts.path.lstrip("/"))
     query = parse_qs(parts.query)
+    if ignored := sorted(set(query) - {"host"}):
+        raise ConfigError(f"{shape}; {', '.join(ignored)} cannot be given behind the question mark")
     socket_folder = next((h for h in query.get("host", []) if h.startswith("/")), None)
     host = parts.hostname or next((h for h in query.get("host", []) if not h.startswith("/")), None)
     if not database or "/" in database:

@@ -30,6 +30,7 @@ STARTUP = {
     "TimeZone": "UTC",
 }
 CONNECT_TIMEOUT = 5.0
+SILENCE_TIMEOUT = 45.0
 POOL_TIMEOUT = 10.0
 # Connections older than this are replaced: certificates and servers change beneath them.
 RECYCLE_AFTER = 1_800
@@ -61,7 +62,7 @@ def connector(where: ConnectionSettings, *, autocommit: bool = True, application
             password=where.password.get_secret_value() if where.password else None,
             timeout=CONNECT_TIMEOUT,
             application_name=application,
-            startup_params=STARTUP,
+            startup_params=STARTUP if autocommit else {**STARTUP, "statement_timeout": "0"},
         )
         return _ready(connection, autocommit=autocommit)
 
@@ -92,7 +93,7 @@ class _CloudSql:
                     db=self._where.database,
                     ssl_context=False,
                     application_name=self._application,
-                    startup_params=STARTUP,
+                    startup_params=STARTUP if self._autocommit else {**STARTUP, "statement_timeout": "0"},
                 )
             finally:
                 socket.setdefaulttimeout(None)
@@ -101,7 +102,9 @@ class _CloudSql:
 
 def _ready(connection: Any, *, autocommit: bool) -> Any:
     sock = connection._usock
-    sock.settimeout(None)
+    # Longer than any statement may take: a server that is silent beyond that is gone, whatever TCP believes. Migrations
+    # may take as long as they need.
+    sock.settimeout(SILENCE_TIMEOUT if autocommit else None)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # Without it a statement of 8 to 64 KB waits 40 ms for a delayed acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -10,6 +10,7 @@ from shared.logs import log
 from shared.messages import ItemsNotice, decode_continuation, decode_finalize
 
 _COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
+_PUBLISHED = "CloudPubSubDeadLetterSourceTopicPublishTime"
 _SOURCE = "CloudPubSubDeadLetterSourceSubscription"
 
 
@@ -33,11 +34,28 @@ class DeadLetters:
             "then reprocess."
         )
         noted = self._db.rows(
-            "dead_letter", session=notice.session, item_nos=list(notice.items), message=push.message_id, reason=reason
+            "dead_letter",
+            session=notice.session,
+            item_nos=list(notice.items),
+            message=push.message_id,
+            published=push.attributes.get(_PUBLISHED) or None,
+            reason=reason,
         )
         for item in noted:
-            log("ERROR", "Message given up", session_id=notice.session, item_no=item["item_no"], state=item["state"],
-                source=source, deliveries=count, error_code="db.undeliverable")  # fmt: skip
+            log(
+                "ERROR",
+                "Message given up",
+                session_id=notice.session,
+                item_no=item["item_no"],
+                attempt=item["attempt"],
+                key=item["key"],
+                state=item["state"],
+                outcome=item["outcome"],
+                db_status="error" if item["outcome"] else None,
+                source=source,
+                deliveries=count,
+                error_code="db.undeliverable",
+            )
         self._dispatcher.nudge(notice.session)
 
     def _take_other(self, push: Push, source: str, count: str, error: InputError) -> None:

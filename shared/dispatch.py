@@ -48,12 +48,20 @@ class Dispatcher:
             return Nudged()
         slug = standing["pipeline"]
         if standing["finished"]:
-            notice = finalize_notice(session, pipeline=slug, traceparent=traceparent(standing["trace_id"]))
-            taken = self._publisher.publish(self._settings.topic_path("finalize"), [notice])
-            return Nudged(finished=taken == 1)
+            return Nudged(finished=self._ask_finalize(session, slug, standing["trace_id"]))
         if slug not in self._settings.pipelines:
             return Nudged()
         return Nudged(dispatched=self._fill(session, slug, standing["trace_id"]))
+
+    def _ask_finalize(self, session: UUID, slug: str, trace_id: str | None) -> bool:
+        """Publish the finalize notice, unless that was done a moment ago."""
+        if self._db.row("ask_finalize", session=session) is None:
+            return False
+        notice = finalize_notice(session, pipeline=slug, traceparent=traceparent(trace_id))
+        if self._publisher.publish(self._settings.topic_path("finalize"), [notice]):
+            return True
+        self._db.rows("unask_finalize", session=session)
+        return False
 
     @contextmanager
     def nudging(self, session: UUID, items: int) -> Iterator[None]:

@@ -57,6 +57,7 @@ class Finalizer:
         )
         if done is None:
             self._dispatcher.nudge(session)  # something was added or opened meanwhile
+            self._mend(session, standing["epoch"])
             return None
         log(
             "INFO",
@@ -67,6 +68,13 @@ class Finalizer:
             counts=counts,
         )
         return SessionStatus(done["status"])
+
+    def _mend(self, session: UUID, written: int) -> None:
+        """Write again what a newer epoch completed with: ours, the older one, may have been written later."""
+        found = self._db.row("session", session=session)
+        if found is not None and found["completed_epoch"] == found["epoch"] != written and not found["expired_at"]:
+            files = self._db.rows("session_files", session=session)
+            self._write_everything(found, files, self._counts(session))
 
     def _counts(self, session: UUID) -> dict[str, int]:
         rows = {row["outcome"]: int(row["items"]) for row in self._db.rows("session_counts", session=session)}

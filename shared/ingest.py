@@ -90,7 +90,12 @@ class Ingest:
     ) -> None:
         self._db, self._store, self._dispatcher = db, store, dispatcher
         self._publisher, self._settings = publisher, settings
-        self._limits, self._chunk_rows = limits or Limits(), chunk_rows
+        self._limits = limits or Limits(
+            max_field_chars=settings.max_field_chars,
+            max_columns=settings.max_columns,
+            max_record_bytes=settings.max_record_bytes,
+        )
+        self._chunk_rows = chunk_rows
 
     def take(self, uploaded: UploadedObject, *, trace_id: str | None = None) -> UUID:
         """The session of an uploaded object, its file read as far as the time budget allows.
@@ -107,7 +112,7 @@ class Ingest:
             if slug not in PIPELINES or "/" not in uploaded.name:
                 raise _unknown_prefix(uploaded.name)
             if options.session is not None:
-                self._check_joins(options.session, slug)
+                self._check_joins(options.session, slug, options)
                 session = options.session
         except InputError as error:
             fault = error
@@ -138,7 +143,7 @@ class Ingest:
             self.go_on(row["file_id"])
         return session
 
-    def _check_joins(self, session: UUID, slug: str) -> None:
+    def _check_joins(self, session: UUID, slug: str, options: Options) -> None:
         """Raise InputError if a file of this pipeline cannot join the session; one that does not exist is made."""
         found = self._db.row("session", session=session)
         if found is None:
@@ -148,6 +153,10 @@ class Ingest:
             reason = "has expired" if found["expired_at"] is not None else "is cancelled"
         elif found["pipeline"] != slug:
             reason = f"belongs to pipeline {found['pipeline']}"
+        else:
+            own, has = options.explicit(), Options.model_validate(found["options"]).model_dump(mode="json")
+            other = ", ".join(name.replace("_", "-") for name, value in own.items() if has[name] != value)
+            reason = f"has another {other} and keeps it" if other else None
         if reason:
             message = f"The file cannot join session {session}, which {reason}; drop it without option session."
             raise InputError(message, code="input.session")

@@ -25,6 +25,7 @@ class Item:
     key: str
     input: Mapping[str, Any]
     failures: int
+    snoozes: int
     round: int
     kept: Mapping[str, Any] | None  # an answer that was paid for and could not be written
 
@@ -38,6 +39,7 @@ class Item:
             key=row["key"],
             input=row["input"],
             failures=row["failures"],
+            snoozes=row["snoozes"],
             round=row["round"],
             kept=row["result"],
         )
@@ -77,6 +79,7 @@ class Settlement:
     outcome: Outcome | None
     code: str | None = None
     counts: bool = False  # whether it uses up one of the tries
+    snoozed: bool = False  # whether it waits out a rate limit instead
     due_in: float = 0.0
     result: Mapping[str, Any] | None = None
     domain: Mapping[str, Any] | None = None
@@ -95,6 +98,7 @@ class Settlement:
             "outcome": self.outcome,
             "code": self.code,
             "failed": self.counts,
+            "snoozed": self.snoozed,
             "due_in": None if self.outcome else self.due_in,
             "result": self.result,
             "domain": self.domain,

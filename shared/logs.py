@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import secrets
 import sys
 import traceback
 from typing import Any
@@ -19,12 +22,22 @@ def log(
     project = os.environ.get("GOOGLE_CLOUD_PROJECT")
     if trace and project:
         line["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}"
-    line["instance"] = f"{os.environ.get('K_REVISION', 'local')}-{os.getpid()}"
+    line["instance"] = _instance(os.getpid())
     line.update({key: value for key, value in fields.items() if value is not None})
     if error is not None:
         line["message"] = message + "\n" + "".join(traceback.format_exception(error))
-    sys.stdout.write(orjson.dumps(line, default=_plain).decode("utf-8", "replace") + "\n")
+    try:
+        text = orjson.dumps(line, default=_plain).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate in some foreign text
+        text = json.dumps(line, default=_plain)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+@functools.cache
+def _instance(pid: int) -> str:
+    """A name for this process that no other has: revisions and pids are the same on every instance."""
+    return f"{os.environ.get('K_REVISION', 'local')}-{pid}-{secrets.token_hex(3)}"
 
 
 def _plain(value: Any) -> str:

@@ -83,6 +83,10 @@ class Options(BaseModel):
         except ValidationError as error:
             raise InputError("; ".join(_sentence(fault) for fault in error.errors()), code="input.option") from error
 
+    def explicit(self) -> dict[str, Any]:
+        """The options that were given, by name, as they are stored; `session` is none of the session's own."""
+        return self.model_dump(mode="json", include=self.model_fields_set - {"session"})
+
     @property
     def writes_domain(self) -> bool:
         """Whether answers are written to the domain tables."""

@@ -37,7 +37,6 @@ _T = TypeVar("_T")
 GATHER = 0.25
 BUDGET_BUSY_WAIT = 2.0
 RATE_LIMITED = "upstream.rate_limited"
-MAX_WORKERS = 512
 
 
 class Processor:
@@ -48,9 +47,8 @@ class Processor:
         self._dispatcher = dispatcher
         self.settings = settings.pipelines[pipeline.slug]
         self.limits = settings.upstreams.get(self.settings.upstream)
-        self._workers = min(
-            MAX_WORKERS, self.settings.calls_at_once or settings.threads * self.settings.items_per_message
-        )
+        # As many as calls can be admitted at once: one that waited here could leave after its lease.
+        self._workers = settings.threads * self.settings.items_per_message
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._made_by: int | None = None
@@ -211,7 +209,7 @@ class _Run:
             model=answer.model,
             tokens_in=answer.usage.input_tokens if answer.usage else None,
             tokens_out=answer.usage.output_tokens if answer.usage else None,
-            cost=None if unknown else self._pipeline.cost(answer),
+            cost=None if unknown else self._cost(call, answer),
         )
         if isinstance(answer, Answer):
             return self._enriched(call.item, self._pipeline.result(call.item.input, answer), call=end)
@@ -221,7 +219,7 @@ class _Run:
             failures=call.item.failures,
             policy=policy,
             retry_after=answer.retry_after,
-            snoozes=call.item.attempt - 1 if answer.code == RATE_LIMITED else None,
+            snoozes=call.item.snoozes if answer.code == RATE_LIMITED else None,
         )
         if step.hold:
             self._hold(Hold.SYSTEMIC, f"{answer.code}: {answer.message}", call=call.id)
@@ -230,11 +228,18 @@ class _Run:
             outcome=Outcome.FAILED if step.wait is None else None,
             code=answer.code,
             counts=step.counts,
+            snoozed=answer.code == RATE_LIMITED and not step.counts,
             due_in=step.wait or 0.0,
             error_code=answer.code,
             error_message=answer.message,
             call=end,
         )
+
+    def _cost(self, call: PlannedCall, answer: Answer | Failure) -> int:
+        """What the call cost; an answer that does not say what it used is taken to have cost what was reserved."""
+        if isinstance(answer, Answer) and not answer.usage.total:
+            return call.reserve
+        return self._pipeline.cost(answer)
 
     def _enriched(self, item: Item, result: dict[str, Any], *, call: CallEnd | None) -> Settlement:
         domain = self._pipeline.domain(item.input, result) if self._claimed.options.writes_domain else None
@@ -265,8 +270,7 @@ class _Run:
             )
         except StatementFailed as error:
             if len(settlements) > 1:
-                for one in settlements:
-                    self._settle([one])
+                self._settle_each(settlements)
             elif settlements[0].domain is None:
                 raise
             else:
@@ -277,6 +281,17 @@ class _Run:
                 self._processor.due_in(self._session, one.due_in)
             verdict = verdicts.get(one.item.number, "gone")
             _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
+
+    def _settle_each(self, settlements: Sequence[Settlement]) -> None:
+        """Write settlements one by one; one that cannot be written keeps none of the others from it."""
+        refusals = []
+        for one in settlements:
+            try:
+                self._settle([one])
+            except StatementFailed as error:
+                refusals.append(error)
+        if refusals:
+            raise refusals[0]
 
     def _refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:
         """The settlement without its domain row. The answer stays with the item: it was paid for."""

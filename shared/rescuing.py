@@ -13,7 +13,7 @@ from uuid import UUID
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import StorageDown
+from shared.errors import DatabaseError, StorageError
 from shared.ingest import Ingest
 from shared.logs import log
 from shared.sessions import Sessions
@@ -65,14 +65,15 @@ class Rescuer:
         freed = notices = dispatched = 0
         sessions = self._db.rows("unfinished_sessions")
         for row in sessions:
-            session: UUID = row["id"]
-            freed += self._free(session, grace)
-            lost = self._db.row("lost_notices", session=session, pipeline=row["pipeline"], lost_after=lost_after)
-            notices += int(lost["lost"]) if lost else 0
-            if row["cancelled"]:
-                self._sessions.end_cancelled(session)
-            else:
-                dispatched += self._dispatcher.nudge(session).dispatched
+            try:
+                freed += self._free(row["id"], grace)
+                notices += self._find_lost(row["id"], row["pipeline"], lost_after)
+                if row["cancelled"]:
+                    self._sessions.end_cancelled(row["id"])
+                else:
+                    dispatched += self._dispatcher.nudge(row["id"]).dispatched
+            except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
+                log("WARNING", "Session cannot be rescued now", session_id=row["id"], reason=str(error))
         expired = self._expire()
         found = Round(
             open_sessions=sum(not row["waits_for_a_person"] for row in sessions),
@@ -89,9 +90,22 @@ class Rescuer:
     def _free(self, session: UUID, grace: float) -> int:
         freed = self._db.rows("retire_leases", session=session, grace=grace)
         for item in freed:
-            log("WARNING", "Lease retired: its worker died", session_id=session, item_no=item["item_no"],
-                attempt=item["attempt"], state=item["state"])  # fmt: skip
+            log(
+                "WARNING",
+                "Lease retired: its worker died",
+                session_id=session,
+                item_no=item["item_no"],
+                attempt=item["attempt"],
+                key=item["key"],
+                state=item["state"],
+                outcome=item["outcome"],
+                db_status="error" if item["outcome"] else None,
+            )
         return len(freed)
+
+    def _find_lost(self, session: UUID, pipeline: str, lost_after: float) -> int:
+        row = self._db.row("lost_notices", session=session, pipeline=pipeline, lost_after=lost_after)
+        return int(row["lost"]) if row else 0
 
     def _expire(self) -> int:
         """Remove the items and results of sessions past their 30 days; what cannot be removed now is left for later."""
@@ -101,7 +115,7 @@ class Rescuer:
             self._db.rows("cancel_session", session=session)  # one that never ended; from here on nothing runs
             try:
                 self._store.delete_prefix(self._settings.results_bucket, f"{session}/")
-            except StorageDown as error:
+            except StorageError as error:
                 log("WARNING", "Expired results could not be removed", session_id=session, reason=str(error))
                 continue
             while (removed := self._db.row("remove_expired_items", session=session)) and removed["removed"]:

@@ -10,6 +10,7 @@ from typing import assert_never
 from shared.upstreams.base import ErrorClass
 
 MAX_BACKOFF = 300.0
+MAX_WAIT = 86_400.0  # whatever an upstream asks for
 MAX_SNOOZE, MAX_SNOOZES = 60.0, 20
 
 
@@ -53,7 +54,7 @@ def next_step(
     """
     if snoozes is not None and snoozes < MAX_SNOOZES:
         pause = min(MAX_SNOOZE, policy.base * 2**snoozes) * (1 + jitter() / 4)
-        return NextStep(wait=max(pause, retry_after or 0.0), counts=False)
+        return NextStep(wait=min(MAX_WAIT, max(pause, retry_after or 0.0)), counts=False)
     match kind:
         case ErrorClass.SYSTEMIC:
             return NextStep(wait=0.0, counts=False, hold=True)
@@ -63,5 +64,5 @@ def next_step(
             if failures + 1 >= policy.max_failures:
                 return NextStep(wait=None)
             backoff = min(MAX_BACKOFF, policy.base * 2**failures) * (1 + jitter() / 4)
-            return NextStep(wait=max(backoff, retry_after or 0.0))
+            return NextStep(wait=min(MAX_WAIT, max(backoff, retry_after or 0.0)))
     assert_never(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from shared.errors import Conflict, Gone, NotFound, UsageError
 from shared.options import MICROS
 from shared.states import Hold, Outcome, SessionStatus
 
+CANCEL_SECONDS = 20.0
 REPROCESSABLE = frozenset(Outcome) - {Outcome.DUPLICATE, Outcome.MERGED, Outcome.REJECTED}
 
 
@@ -113,6 +115,8 @@ class Sessions:
     def resume(self, session: UUID, *, budget_usd: float | None = None) -> None:
         """Lift a hold, with a new budget if one is given; raises Conflict on a cancelled session."""
         found = self._alive(session)
+        if found["status"] == SessionStatus.COMPLETED:
+            raise Conflict("The session is completed; reprocess runs items of it again.")
         budget = None if budget_usd is None else round(budget_usd * MICROS)
         if budget is not None and budget < found["spent"] + found["reserved"]:
             spoken_for = (found["spent"] + found["reserved"]) / MICROS
@@ -138,10 +142,10 @@ class Sessions:
         return self.end_cancelled(session)
 
     def end_cancelled(self, session: UUID) -> int:
-        """Settle what waits of a cancelled session, in batches; answers how many items."""
+        """Settle what waits of a cancelled session, in batches, for 20 s at most (rescue goes on); how many items."""
         self._db.rows("abandon_files", session=session)
-        ended = 0
-        while batch := self._ended(session):
+        ended, until = 0, time.monotonic() + CANCEL_SECONDS
+        while (batch := self._ended(session)) and time.monotonic() < until:
             ended += batch
         self._dispatcher.nudge(session)
         return ended

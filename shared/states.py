@@ -38,9 +38,6 @@ class ItemState(StrEnum):
     REJECTED = "rejected"  # never valid
 
 
-OPEN_STATES = (ItemState.AVAILABLE, ItemState.RUNNING, ItemState.RETRYABLE)
-
-
 class Outcome(StrEnum):
     """How an item ended; set exactly when it is settled."""
 

@@ -1,16 +1,18 @@
 """Notices of items in, settled items out; deployed once per pipeline."""
 
+import os
+
 import functions_framework
 from flask import Request
 
 from shared.app import App
 from shared.config import Settings
 from shared.messages import ItemsNotice
-from shared.pipelines import pipeline
+from shared.pipelines import needs, pipeline
 from shared.processing import Processor
 from shared.serving import Response, answer_push
 
-app = App(Settings.from_env(needs=("PIPELINE", "OPENAI_API_KEY")), name="process")
+app = App(Settings.from_env(needs=("PIPELINE", *needs(os.environ.get("PIPELINE")))), name="process")
 processor = Processor(app.db, app.dispatcher, pipeline(app.settings.pipeline, app.settings), app.settings)
 
 

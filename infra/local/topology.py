@@ -112,6 +112,18 @@ class Topology(_Part):
             raise ValueError("; ".join(faults))
         return self
 
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        """A push must not be cancelled while its handler works, nor a lease end before the push."""
+        for name, subscription in self.subscriptions.items():
+            pipeline = self.pipelines.get(self.functions[subscription.function].pipeline or "")
+            if not isinstance(pipeline, dict) or "deadline" not in pipeline or "lease" not in pipeline:
+                continue
+            if not pipeline["deadline"] < subscription.ack_deadline <= pipeline["lease"]:
+                chain = f"{pipeline['deadline']:g} < {subscription.ack_deadline:g} <= {pipeline['lease']:g}"
+                raise ValueError(f"subscription {name}: deadline < ack_deadline <= lease does not hold ({chain})")
+        return self
+
     def _references(self) -> list[tuple[str, str, str, str | None, Mapping[str, object]]]:
         return [
             *(("bucket", key, "topic", b.notify_topic, self.topics) for key, b in self.buckets.items()),

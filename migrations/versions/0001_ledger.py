@@ -39,6 +39,8 @@ CREATE TABLE sessions (
     error_message   text,
     epoch           bigint NOT NULL DEFAULT 0,      -- raised by whatever adds or opens items
     completed_epoch bigint,                         -- the epoch whose results are written
+    finalize_epoch  bigint,                         -- the epoch whose finalize notice was published last, and when
+    finalize_asked_at timestamptz,
     next_item_no    bigint NOT NULL DEFAULT 1,
     trace_id        text,
     budget          bigint,
@@ -106,6 +108,7 @@ CREATE TABLE items (
     code             text,
     attempt          integer NOT NULL DEFAULT 0,
     failures         integer NOT NULL DEFAULT 0,
+    snoozes          integer NOT NULL DEFAULT 0,    -- how often it waited out a rate limit
     lost_leases      integer NOT NULL DEFAULT 0,
     round            integer NOT NULL DEFAULT 1,
     claim            uuid,                          -- the claimer's token: a repeated claim recognises itself
@@ -114,7 +117,8 @@ CREATE TABLE items (
     dispatched_at    timestamptz,                   -- a notice is out and nobody has taken it
     dispatches       integer NOT NULL DEFAULT 0,
     dead_lettered    integer NOT NULL DEFAULT 0,
-    dead_letter      text,                          -- the last one's message id: delivered twice it counts once
+    dead_letter      text,                          -- message id of the last one: delivered twice it counts once
+    dead_lettered_at timestamptz,
     finalized_at     timestamptz,
     result           jsonb,
     error_code       text,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from shared.config import Settings
 from shared.errors import ConfigError
 from shared.pipelines.artists import Artists
 from shared.pipelines.base import Pipeline
 
-PIPELINES: dict[str, Callable[[Settings], Pipeline]] = {"artists": Artists}
+PIPELINES: dict[str, type[Artists]] = {"artists": Artists}
+
+
+def needs(slug: str | None) -> tuple[str, ...]:
+    """The variables the pipeline's function cannot do without; those of all pipelines while none is named."""
+    chosen = [PIPELINES[slug]] if slug in PIPELINES else list(PIPELINES.values())
+    return tuple(sorted({name for one in chosen for name in one.needs}))
 
 
 def pipeline(slug: str, settings: Settings) -> Pipeline:

@@ -55,7 +55,7 @@ class Artists:
     slug = "artists"
     columns: tuple[str, ...] = ("artist_id", "artist_name", "artist_data")
     required: tuple[str, ...] = ("artist_id", "artist_name")
-    key_column = "artist_id"
+    needs: tuple[str, ...] = ("OPENAI_API_KEY",)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

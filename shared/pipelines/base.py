@@ -68,7 +68,7 @@ class Pipeline(Protocol):
     slug: str
     columns: tuple[str, ...]
     required: tuple[str, ...]
-    key_column: str
+    needs: tuple[str, ...]  # variables its function cannot do without
 
     def validate(self, cells: Sequence[str | None], extra: dict[str, str]) -> ValidRow | InvalidRow:
         """The row its cells make, in the order of `columns`; None stands for a cell the row lacks."""

@@ -17,12 +17,12 @@ WITH session AS MATERIALIZED (
       FROM session
      WHERE items.session_id = session.id AND items.item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
-    RETURNING items.item_no, items.attempt, items.key, items.input, items.failures, items.round, items.result,
+    RETURNING items.item_no, items.attempt, items.key, items.input, items.failures, items.snoozes, items.round, items.result,
               session.options, session.trace_id
 )
-SELECT item_no, attempt, key, input, failures, round, result, options, trace_id FROM claimed
+SELECT item_no, attempt, key, input, failures, snoozes, round, result, options, trace_id FROM claimed
 UNION ALL
-SELECT items.item_no, items.attempt, items.key, items.input, items.failures, items.round, items.result,
+SELECT items.item_no, items.attempt, items.key, items.input, items.failures, items.snoozes, items.round, items.result,
        session.options, session.trace_id
   FROM items JOIN session ON items.session_id = session.id
  WHERE items.item_no = ANY (:item_nos::bigint[]) AND items.state = 'running' AND items.claim = :claim::uuid
@@ -80,14 +80,14 @@ UPDATE items SET dispatched_at = NULL
 
 -- name: lost_notices
 -- Take back notices that were lost: nothing was worked on in this pipeline for a while, or ten minutes have passed,
--- doubled with every repeat. At most 5,000; answers how many.
+-- either doubled with every repeat, so that an outage does not flood the broker. At most 5,000; answers how many.
 WITH idle AS (
     SELECT coalesce(max(worked_at), '-infinity') < now() - :lost_after * interval '1 second' AS so
       FROM sessions WHERE pipeline = :pipeline AND completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL
 ), chosen AS MATERIALIZED (
     SELECT item_no FROM items, idle
      WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
-       AND ((idle.so AND dispatched_at < now() - :lost_after * interval '1 second')
+       AND ((idle.so AND dispatched_at < now() - :lost_after * power(2, least(dispatches, 5) - 1) * interval '1 second')
             OR dispatched_at < now() - interval '10 minutes' * power(2, least(dispatches, 10) - 1))
      ORDER BY item_no LIMIT 5000 FOR NO KEY UPDATE OF items
 ), back AS (
@@ -117,14 +117,14 @@ WITH chosen AS MATERIALIZED (
            error_message = CASE WHEN items.lost_leases >= 9
                THEN 'Ten workers died while they ran this item; look at its input and at the function''s memory.' END
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND state = 'running'
-    RETURNING item_no, attempt, state
+    RETURNING item_no, attempt, key, state, outcome
 ), unknown AS (
     UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'db.worker_lost'
       FROM freed
      WHERE calls.session_id = :session::uuid AND calls.item_no = freed.item_no AND calls.state = 'started'
     RETURNING 1
 )
-SELECT item_no, attempt, state, (SELECT count(*) FROM unknown) AS unknown_calls FROM freed;
+SELECT item_no, attempt, key, state, outcome, (SELECT count(*) FROM unknown) AS unknown_calls FROM freed;
 
 -- name: settle
 -- End or hand back a message's attempts, end their calls and move the money, all or nothing. An attempt that a newer
@@ -134,7 +134,7 @@ SELECT item_no, attempt, state, (SELECT count(*) FROM unknown) AS unknown_calls 
 -- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
-        item_no bigint, attempt integer, state text, outcome text, code text, failed boolean, due_in double precision,
+        item_no bigint, attempt integer, state text, outcome text, code text, failed boolean, snoozed boolean, due_in double precision,
         result jsonb, error_code text, error_message text, domain jsonb,
         call_id uuid, call_state text, response_id text, model text, tokens_in bigint, tokens_out bigint, cost bigint)
 ), session AS MATERIALIZED (
@@ -154,7 +154,7 @@ WITH given AS MATERIALIZED (
        SET state = CASE WHEN accepted.stop THEN 'cancelled' ELSE accepted.state END,
            outcome = CASE WHEN accepted.stop THEN 'cancelled' ELSE accepted.outcome END,
            code = accepted.code,
-           failures = items.failures + accepted.failed::integer,
+           failures = items.failures + accepted.failed::integer, snoozes = items.snoozes + accepted.snoozed::integer,
            due_at = CASE WHEN NOT accepted.stop THEN now() + accepted.due_in * interval '1 second' END,
            finalized_at = CASE WHEN accepted.stop OR accepted.outcome IS NOT NULL THEN now() END,
            lease_expires_at = NULL, claim = NULL, dispatched_at = NULL,
@@ -196,15 +196,17 @@ SELECT given.item_no,
 
 -- name: dead_letter
 -- Note that a message of these items was given up. The third ends the item; before that it is put back. Items that
--- run or are settled stay as they are; a dead letter that is delivered twice counts once, by its message id.
+-- run or are settled stay as they are. A dead letter that is delivered twice counts once, by its message id, and so do
+-- several notices of one outage: one published before the last dead letter that counted adds nothing.
 WITH locked AS MATERIALIZED (
     SELECT item_no FROM items
      WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state IN ('available', 'retryable')
        AND (:message = '' OR dead_letter IS DISTINCT FROM :message)
+       AND (:published::timestamptz IS NULL OR dead_lettered_at IS NULL OR :published::timestamptz > dead_lettered_at)
      ORDER BY item_no FOR NO KEY UPDATE
 ), noted AS (
     UPDATE items
-       SET dead_lettered = dead_lettered + 1, dead_letter = :message, dispatched_at = NULL,
+       SET dead_lettered = dead_lettered + 1, dead_letter = :message, dead_lettered_at = now(), dispatched_at = NULL,
            state = CASE WHEN dead_lettered >= 2 THEN 'discarded' ELSE state END,
            outcome = CASE WHEN dead_lettered >= 2 THEN 'failed' END,
            finalized_at = CASE WHEN dead_lettered >= 2 THEN now() END,
@@ -213,9 +215,9 @@ WITH locked AS MATERIALIZED (
            error_message = CASE WHEN dead_lettered >= 2 THEN :reason ELSE error_message END
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND state IN ('available', 'retryable') AND (:message = '' OR dead_letter IS DISTINCT FROM :message)
-    RETURNING item_no, state
+    RETURNING item_no, attempt, key, state, outcome
 )
-SELECT item_no, state FROM noted;
+SELECT item_no, attempt, key, state, outcome FROM noted;
 
 -- name: items_page
 -- Items of a session in item order, filtered, for people.

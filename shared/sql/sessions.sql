@@ -20,17 +20,20 @@ WITH file AS (
     INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch,
                           failed_at, error_code, error_message)
     SELECT :session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id, n, opened, n,
-           CASE WHEN n > opened THEN now() END, :fault_code::text, :fault FROM counted
+           CASE WHEN n > opened THEN now() END, :fault_code::text, :fault
+      FROM counted WHERE n > 0
     ON CONFLICT (id) DO UPDATE
        SET files_known = sessions.files_known + excluded.files_known,
            files_open = sessions.files_open + excluded.files_open,
            epoch = sessions.epoch + excluded.epoch,
            failed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.failed_at END,
            completed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.completed_at END,
+           error_code = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.error_code END,
+           error_message = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.error_message END,
            updated_at = now()
-    RETURNING id, expired_at
+    RETURNING id
 )
-SELECT file.id AS file_id, file.is_new FROM file, recorded;
+SELECT file.id AS file_id, file.is_new FROM file;
 
 -- name: session
 -- One session's own facts.
@@ -134,11 +137,17 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT count(*) AS ended FROM ended;
 
--- name: fail_session
--- Mark a session failed with the sentence that names the remedy.
-UPDATE sessions SET failed_at = coalesce(failed_at, now()), error_code = :code, error_message = :message, updated_at = now()
- WHERE id = :session::uuid AND cancelled_at IS NULL
+-- name: ask_finalize
+-- Note that a session's finalize notice goes out now; no row: that of this epoch went out less than a minute ago, and
+-- another would only have a second writer write the same results beside the first.
+UPDATE sessions SET finalize_epoch = epoch, finalize_asked_at = now()
+ WHERE id = :session::uuid AND completed_epoch IS DISTINCT FROM epoch
+   AND (finalize_epoch IS DISTINCT FROM epoch OR finalize_asked_at < now() - interval '1 minute')
 RETURNING id;
+
+-- name: unask_finalize
+-- The notice could not be published.
+UPDATE sessions SET finalize_epoch = NULL WHERE id = :session::uuid;
 
 -- name: complete_session
 -- End the epoch whose results were written, if nothing was added or opened meanwhile; no row: look again.

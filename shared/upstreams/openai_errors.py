@@ -328,6 +328,6 @@ def _until(text: str, now: str | None) -> float | None:
     try:
         then = parsedate_to_datetime(text)
         start = parsedate_to_datetime(now) if now else datetime.now(UTC)
-    except ValueError:
+        return max((then - start).total_seconds(), 0.0)
+    except (ValueError, TypeError):  # a date of zone -0000 is naive and cannot be compared
         return None
-    return max((then - start).total_seconds(), 0.0)

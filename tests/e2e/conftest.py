@@ -12,7 +12,7 @@ from tests.e2e.stacks import Deck, topology
 
 # Leases and graces short enough that a killed worker's items run again within a test.
 QUICK = ("--set", "LEASE_GRACE=1", "--set", "NOTICE_LOST_AFTER=3", "--set", "RESCUE_SECONDS=4")
-TIMES = {"request_timeout": 4, "max_wait": 2, "deadline": 8, "lease": 9, "retry_base": 0.2}
+TIMES = {"request_timeout": 4, "max_wait": 2, "deadline": 8, "lease": 10, "retry_base": 0.2}
 
 
 @pytest.fixture(scope="session")

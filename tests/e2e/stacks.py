@@ -97,6 +97,8 @@ def topology(folder: Path, **changes: Any) -> Path:
 
     content = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))
     content["pipelines"]["artists"].update(changes)
+    if "lease" in changes:  # deadline < ack deadline <= lease; Pub/Sub knows none below 10 s
+        content["subscriptions"]["artists"]["ack_deadline"] = 10
     content["schedules"]["rescue"]["every"] = 5  # a minute would be most of a test
     path = folder / "topology.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -32,8 +32,11 @@ class TestActions:
     def test_resume_takes_a_budget(self, http: Client, bench: Workbench) -> None:
         session = bench.drop(artists_csv(1), budget="1")
         assert http.post(f"/api/session/{session}/resume", json={"budget_usd": 2.5}).json["budget_usd"] == 2.5
-        bench.run(session)
+        bench.execute("UPDATE sessions SET spent = 1000")
         problem(http.post(f"/api/session/{session}/resume", json={"budget_usd": 0}), 422, "usage")
+        bench.execute("UPDATE sessions SET spent = 0")
+        bench.run(session)
+        problem(http.post(f"/api/session/{session}/resume"), 409, "conflict")
 
     def test_cancel_settles_what_waits(self, http: Client, bench: Workbench) -> None:
         session = bench.drop(artists_csv(3))

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -246,6 +247,12 @@ def session_of(resource: dict[str, Any]) -> UUID:
     return session_id(resource["bucket"], resource["name"], int(resource["generation"]))
 
 
+def given_up_again(letter: Any, number: int) -> None:
+    """Make a captured dead letter that of a notice published just now."""
+    letter["message"]["messageId"] = f"letter-{number}"
+    letter["message"]["attributes"]["CloudPubSubDeadLetterSourceTopicPublishTime"] = datetime.now(UTC).isoformat()
+
+
 class TestDeadLetters:
     def test_put_the_items_back_and_say_who_gave_them_up(self, running: Running, ledger: Database) -> None:
         resource = running.upload("artists/letters.csv", artists_csv(2))
@@ -253,14 +260,14 @@ class TestDeadLetters:
         session = session_of(resource)
         body = with_data(envelope("dead-letter"), {"session_id": str(session), "items": [1, 2]})
         for number in range(2):
-            body["message"]["messageId"] = f"letter-{number}"
+            given_up_again(body, number)
             lines = new_lines(running, "dead-letters", answers_204(running, "dead-letters", body))
             given_up = [line for line in lines if line["message"] == "Message given up"]
             assert [(line["item_no"], line["state"]) for line in given_up] == [(1, "available"), (2, "available")]
             assert {(line["source"], line["deliveries"]) for line in given_up} == {("rowlift-artists", "50")}
         running.push("dead-letters", body)  # delivered a second time
         assert asked(ledger, f"SELECT outcome FROM items WHERE session_id = '{session}'") == [[None]] * 2
-        body["message"]["messageId"] = "letter-3"
+        given_up_again(body, 3)
         running.push("dead-letters", body)
         found = asked(ledger, f"SELECT outcome, error_code FROM items WHERE session_id = '{session}' ORDER BY item_no")
         assert found == [["failed", "db.undeliverable"]] * 2

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import orjson
 
+from shared.db import Database
 from shared.dead_lettering import DeadLetters
+from shared.errors import LedgerDown
 from shared.events import Push
 from shared.items import Settlement, claim, settle
 from shared.options import Options
 from shared.states import Outcome
+from shared.upstreams.base import ErrorClass, Failure, Usage
+from tests.fakes import FakeUpstream, answer
 from tests.workbench import Workbench, artists_csv
 
 
@@ -86,3 +92,84 @@ def test_an_announced_session_that_is_cancelled_ends(bench: Workbench) -> None:
     bench.deliver()
     assert bench.value("SELECT completed_epoch = epoch FROM sessions")
     assert bench.rescuer.round().open_sessions == 0
+
+
+def test_notices_of_one_outage_count_as_one_dead_letter(bench: Workbench) -> None:
+    session = bench.drop(artists_csv(1))
+    letters = DeadLetters(bench.db, bench.dispatcher)
+    for message in ("a", "b", "c"):  # all published before the first of them was given up
+        letter = dead_letter(session, [1], message)
+        attributes = {"CloudPubSubDeadLetterSourceTopicPublishTime": "2026-01-01T00:00:00Z"}
+        letters.take(Push(data=letter.data, attributes=attributes, message_id=message, subscription="s",
+                          delivery_attempt=None))  # fmt: skip
+    assert bench.value("SELECT dead_lettered FROM items") == 1
+
+
+def test_a_file_with_other_options_cannot_join(bench: Workbench) -> None:
+    session = bench.drop(artists_csv(1), budget="1")
+    other = bench.drop(artists_csv(1, first=5), name="artists/dry.csv", session=str(session), dry_run="true")
+    status = bench.run(other)
+    assert (status["status"], status["error_code"]) == ("failed", "input.session")
+    assert "dry-run" in status["error_message"]
+    joined = bench.drop(artists_csv(1, first=9), name="artists/same.csv", session=str(session), budget="1")
+    assert joined == session
+    assert bench.run(session)["enriched"] == 2
+
+
+def test_a_redelivered_notification_of_a_joined_file_makes_no_session(bench: Workbench) -> None:
+    session = bench.drop(artists_csv(1))
+    uploaded = bench.store.put("up", "artists/more.csv", artists_csv(1, first=5), session=str(session))
+    bench.ingest.take(uploaded)
+    bench.sessions.cancel(session)
+    bench.ingest.take(uploaded)
+    assert bench.value("SELECT count(*) FROM sessions") == 1
+
+
+def test_finalize_is_asked_for_once_a_minute(bench: Workbench) -> None:
+    session = bench.drop(b"nothing,of,the,kind\n")
+    bench.publisher.take("finalize")
+    for _ in range(3):
+        bench.dispatcher.nudge(session)
+    assert bench.publisher.take("finalize") == []
+    bench.execute("UPDATE sessions SET finalize_asked_at = now() - interval '2 minutes'")
+    bench.publisher.refuse = True
+    bench.dispatcher.nudge(session)
+    bench.publisher.refuse = False
+    bench.dispatcher.nudge(session)
+    assert len(bench.publisher.take("finalize")) == 1, "one that could not be published is asked for again"
+
+
+def test_one_stuck_session_keeps_no_other_from_being_rescued(bench: Workbench, monkeypatch: Any) -> None:
+    stuck = bench.drop(artists_csv(1))
+    other = bench.drop(artists_csv(1, first=5), name="artists/other.csv")
+    bench.publisher.messages.clear()
+    bench.execute("UPDATE items SET dispatched_at = NULL")
+    really = bench.dispatcher.nudge
+
+    def nudge(session: Any) -> Any:
+        if session == stuck:
+            raise LedgerDown
+        return really(session)
+
+    monkeypatch.setattr(bench.dispatcher, "nudge", nudge)
+    assert bench.rescuer.round().dispatched == 1
+    assert str(other) in bench.publisher.take("artists")[0].data.decode()
+
+
+def test_an_answer_that_hides_its_usage_costs_what_was_reserved(db: Database, database_url: str) -> None:
+    silent = replace(answer("A bio."), usage=Usage())
+    bench = Workbench(db=db, url=database_url, upstream=FakeUpstream(lambda n, request: silent))
+    session = bench.drop(artists_csv(1))
+    bench.run(session)
+    assert bench.value("SELECT cost = reserved AND cost > 0 FROM calls")
+    assert bench.sessions.verify(session)["findings"] == []
+
+
+def test_a_wait_of_centuries_is_cut_to_a_day(db: Database, database_url: str) -> None:
+    patient = Failure(kind=ErrorClass.TRANSIENT, code="upstream.rate_limited", message="wait", retry_after=1e14)
+    upstream = FakeUpstream(lambda n, request: patient if n == 1 else None)
+    bench = Workbench(db=db, url=database_url, upstream=upstream)
+    session = bench.drop(artists_csv(4))
+    bench.deliver()
+    assert bench.value("SELECT due_at < now() + interval '25 hours' FROM items WHERE due_at IS NOT NULL")
+    assert bench.run(session)["enriched"] == 4
