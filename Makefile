@@ -18,8 +18,8 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 		{ echo "Rowlift needs Python 3.11 or later; name one with: make install PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "Setting up .venv (about a minute the first time) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt 2> >(grep -v '^WARNING: Location' >&2)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2> >(grep -v '^WARNING: Location' >&2)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: install ## run 25 artists through everything, on this machine, with a simulated OpenAI
