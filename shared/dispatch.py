@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from shared.config import Settings
 from shared.db import Database
@@ -94,7 +94,7 @@ class Dispatcher:
 
     def _fill(self, session: UUID, slug: str, trace_id: str | None) -> int:
         settings = self._settings.pipelines[slug]
-        rows = self._db.rows("fill_window", session=session, window=self._settings.window(slug))
+        rows = self._db.rows("fill_window", session=session, window=self._settings.window(slug), token=uuid4())
         numbers = sorted(row["item_no"] for row in rows)
         if not numbers:
             return 0

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 
@@ -166,7 +166,7 @@ class Ingest:
 
         Does nothing if the file is read or another reader holds it.
         """
-        row = self._db.row("claim_file", file=file_id, lease=FILE_LEASE)
+        row = self._db.row("claim_file", file=file_id, claim=uuid4(), lease=FILE_LEASE)
         if row is None:
             return
         file = _File.from_row(row)

@@ -80,6 +80,7 @@ CREATE TABLE files (
     ignored          bigint NOT NULL DEFAULT 0,
     state            text NOT NULL DEFAULT 'waiting',
     attempt          integer NOT NULL DEFAULT 0,
+    claim            uuid,                          -- the reader's token: a repeated claim recognises itself
     lease_expires_at timestamptz,
     error_code       text,
     error            text,
@@ -111,7 +112,7 @@ CREATE TABLE items (
     snoozes          integer NOT NULL DEFAULT 0,    -- how often it waited out a rate limit
     lost_leases      integer NOT NULL DEFAULT 0,
     round            integer NOT NULL DEFAULT 1,
-    claim            uuid,                          -- the claimer's token: a repeated claim recognises itself
+    claim            uuid,                          -- token of the last dispatch or claim: a repeated one knows itself
     lease_expires_at timestamptz,
     due_at           timestamptz,
     dispatched_at    timestamptz,                   -- a notice is out and nobody has taken it

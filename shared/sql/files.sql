@@ -1,11 +1,12 @@
 -- name: claim_file
 -- Take a file for reading: one nobody reads, or whose reader's lease is over. No row: it is read, or another reads it.
+-- A claim repeated with the same token finds its file again, at a further attempt.
 UPDATE files
-   SET state = 'reading', attempt = files.attempt + 1, lease_expires_at = now() + :lease * interval '1 second', updated_at = now()
+   SET state = 'reading', attempt = files.attempt + 1, claim = :claim::uuid, lease_expires_at = now() + :lease * interval '1 second', updated_at = now()
   FROM sessions
  WHERE files.id = :file::bigint AND sessions.id = files.session_id
    AND sessions.cancelled_at IS NULL AND sessions.expired_at IS NULL
-   AND (files.state = 'waiting' OR (files.state = 'reading' AND files.lease_expires_at < now()))
+   AND (files.state = 'waiting' OR (files.state = 'reading' AND (files.lease_expires_at < now() OR files.claim = :claim::uuid)))
 RETURNING files.id, files.session_id, files.attempt, files.bucket, files.object_name, files.generation, files.member,
           files.size, files.layout, files.cursor, files.next_record, files.next_line, files.records_read, files.ignored,
           sessions.pipeline, sessions.options, sessions.trace_id;

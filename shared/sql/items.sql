@@ -31,12 +31,14 @@ SELECT items.item_no, items.attempt, items.key, items.input, items.failures, ite
 -- name: fill_window
 -- Put the lowest-numbered due items out up to the free window. The choice takes no row locks: concurrent dispatchers
 -- choose the same items and the loser updates none (with SKIP LOCKED 16 of them overran a window of 100 sixteenfold).
+-- A dispatch repeated with the same token answers what the first run put out, too: nobody has published it yet.
 WITH session AS MATERIALIZED (
     SELECT id FROM sessions
      WHERE id = :session::uuid AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
        AND approval <> 'awaited' AND expired_at IS NULL
 ), outside AS MATERIALIZED (
-    SELECT count(*) AS n FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+    SELECT count(*) AS n, array_agg(item_no) FILTER (WHERE claim = :token::uuid) AS ours
+      FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
 ), chosen AS MATERIALIZED (
     SELECT items.item_no FROM items JOIN session ON items.session_id = session.id
      WHERE items.dispatched_at IS NULL AND items.state IN ('available', 'retryable')
@@ -48,12 +50,14 @@ WITH session AS MATERIALIZED (
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
        AND dispatched_at IS NULL AND state IN ('available', 'retryable')
      ORDER BY item_no FOR NO KEY UPDATE
+), put_out AS (
+    UPDATE items
+       SET dispatched_at = now(), dispatches = dispatches + 1, claim = :token::uuid
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
+       AND dispatched_at IS NULL AND state IN ('available', 'retryable') AND (due_at IS NULL OR due_at <= now())
+    RETURNING item_no
 )
-UPDATE items
-   SET dispatched_at = now(), dispatches = dispatches + 1
- WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked))
-   AND dispatched_at IS NULL AND state IN ('available', 'retryable') AND (due_at IS NULL OR due_at <= now())
-RETURNING item_no;
+SELECT item_no FROM put_out UNION ALL SELECT unnest(ours) FROM outside;
 
 -- name: standing
 -- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written.

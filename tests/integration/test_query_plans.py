@@ -93,7 +93,7 @@ BATCH = [
 HOT: dict[str, dict[str, Any]] = {
     "claim_items": {"session": 0, "pipeline": "artists", "claim": uuid4(), "lease": 130.0,
                     "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
-    "fill_window": {"session": 0, "window": 5_000},
+    "fill_window": {"session": 0, "window": 5_000, "token": str(uuid4())},
     "settle/artists": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "skip_existing": False},
     "settle/none": {"session": 0, "batch": orjson.dumps(BATCH).decode()},
     "start_calls": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "upstream": "openai", "lease": 130.0},

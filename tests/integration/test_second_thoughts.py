@@ -173,3 +173,23 @@ def test_a_wait_of_centuries_is_cut_to_a_day(db: Database, database_url: str) ->
     bench.deliver()
     assert bench.value("SELECT due_at < now() + interval '25 hours' FROM items WHERE due_at IS NOT NULL")
     assert bench.run(session)["enriched"] == 4
+
+
+def test_a_dispatch_repeated_after_a_lost_connection_answers_the_same_items(bench: Workbench) -> None:
+    session = bench.drop(artists_csv(5))
+    bench.execute("UPDATE items SET dispatched_at = NULL")
+    token = uuid4()
+    first = bench.db.rows("fill_window", session=session, window=3, token=token)
+    again = bench.db.rows("fill_window", session=session, window=3, token=token)
+    assert sorted(row["item_no"] for row in first) == sorted(row["item_no"] for row in again) == [1, 2, 3]
+    assert bench.db.rows("fill_window", session=session, window=3, token=uuid4()) == []
+
+
+def test_a_file_claim_repeated_after_a_lost_connection_finds_its_file(bench: Workbench) -> None:
+    bench.drop(artists_csv(1))
+    bench.execute("UPDATE files SET state = 'waiting'")
+    (file,) = bench.execute("SELECT id FROM files")[0]
+    token = uuid4()
+    assert bench.db.row("claim_file", file=file, claim=token, lease=60) is not None
+    assert bench.db.row("claim_file", file=file, claim=token, lease=60) is not None
+    assert bench.db.row("claim_file", file=file, claim=uuid4(), lease=60) is None
