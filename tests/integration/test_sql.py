@@ -6,7 +6,7 @@ from pg8000.native import PreparedStatement
 from shared.db import Database
 from shared.sql import names, statement
 
-# Templates are prepared whole; fragments of them are none by themselves; COPY cannot be prepared, ingest's tests run it.
+# Templates are prepared whole; their fragments are no statements; COPY cannot be prepared, ingest's tests run it.
 WHOLE = {"settle": ["settle/artists", "settle/none"], "artists_domain": [], "none_domain": [], "copy_items": []}
 
 
