@@ -32,7 +32,7 @@ from cli.parameters import (
     WriteMode,
     checked_options,
 )
-from cli.saving import Saved, save
+from cli.saving import Saved, save, unused
 from cli.showing import line_of
 from cli.stack_commands import check_database_url, reach
 from cli.terminal import Terminal
@@ -56,10 +56,15 @@ class Batch:
         """The batch a command line describes; raises WrongUsage."""
         metadata = checked_options(pipeline, **options)
         check_files(files)
+        twice = {file for file in files if [other.resolve() for other in files].count(file.resolve()) > 1}
+        if twice:
+            raise WrongUsage(f"{next(iter(twice))} is named twice; its rows would be paid for twice.")
         return cls(files=files, pipeline=pipeline, options=metadata)
 
     def upload(self, api: Api, storage: str | None, terminal: Terminal) -> Iterator[Uploaded]:
         """Upload every file, one after the other. Raises Fault."""
+        if "session" in self.options:
+            api.status(UUID(self.options["session"]))  # a mistyped one would be made anew
         uploader = Uploader(str(api.health()["upload_bucket"]), storage=storage)
         for file, name in zip(self.files, object_names(self.files, self.pipeline), strict=True):
             with terminal.busy(f"uploading {file}, {file.stat().st_size:,} bytes"):
@@ -163,6 +168,8 @@ def run(
     )  # fmt: skip
     if output is not None and not output.absolute().parent.is_dir():
         raise WrongUsage(f"Cannot write {output}: there is no folder {output.absolute().parent}.")
+    if output is not None and output.resolve() in [file.resolve() for file in files]:
+        raise WrongUsage(f"--output {output} is one of the input files; name another.")
     if api is not None:
         return _finish(*run_batch(batch, Api(api), None, output, terminal), terminal)
     check_environment()
@@ -215,7 +222,8 @@ def _paused(service: Api, sessions: Sequence[UUID], hint: str) -> str:
 def _save_results(service: Api, ended: Sequence[UUID], uploads: Sequence[Uploaded], output: Path | None) -> list[Saved]:
     if output is None:
         first = {each.session: each.file for each in reversed(uploads)}
-        return [_save([each], service, Path(f"{first[each]}.results.jsonl")) for each in ended]
+        # Results of an earlier run may have been paid for: they stay.
+        return [_save([each], service, unused(Path(f"{first[each]}.results.jsonl"))) for each in ended]
     return [_save(ended, service, output)] if ended else []
 
 

@@ -16,7 +16,7 @@ import typer
 
 from cli import demo, file_commands, session_commands, stack_commands
 from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
-from cli.terminal import report
+from cli.terminal import report, speak_of
 from shared.errors import ConfigError, InputError, LedgerDown, RowliftError, StorageDown, UsageError
 
 DEBUG = "ROWLIFT_DEBUG"
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     words = command_first(list(sys.argv[1:] if arguments is None else arguments))
     as_json = "--json" in words
+    speak_of(words)
     try:
         with terminated_as_interrupted():
             status = typer.main.get_command(app).main(args=words, prog_name="rowlift", standalone_mode=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from shared.db import connector
 
 INI = ROOT / "migrations" / "alembic.ini"
 TIMEOUT = 600.0
+_SERVER_SAID = re.compile(r"'M': (['\"])(.*?)\1, '")
 
 
 def migrate_database(url: str) -> str:
@@ -29,8 +31,10 @@ def migrate_database(url: str) -> str:
     )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = _without_password(lines[-1], url) if lines else f"Alembic ended with status {done.returncode}"
-        raise Failed(f"The migration of {masked(url)} failed and was undone: {reason}. Look at migrations/README.md.")
+        told = _SERVER_SAID.search(done.stderr)
+        last = lines[-1] if lines else f"Alembic ended with status {done.returncode}"
+        reason = _without_password(told[2] if told else last, url).rstrip(".")
+        raise Failed(f"A migration of {masked(url)} failed and was undone, those before it stay: {reason}.")
     return newest_revision()
 
 

@@ -27,8 +27,14 @@ class Saved:
 
 
 def save(pieces: Iterable[bytes], output: Path) -> Saved:
-    """Write the pieces to a file that replaces `output` once all are there. Raises WrongUsage, or what they raise."""
+    """Write the pieces to a file that replaces `output` once all are there. Raises WrongUsage, or what they raise.
+
+    A link is followed; a device or a pipe is written to as it is.
+    """
     output = output.absolute()
+    if output.exists() and not output.is_file():
+        return _pour(pieces, output)
+    output = Path(os.path.realpath(output))
     try:
         descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     except OSError as error:
@@ -48,6 +54,27 @@ def save(pieces: Iterable[bytes], output: Path) -> Saved:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
     return Saved(output=output, lines=lines, bytes=size)
+
+
+def _pour(pieces: Iterable[bytes], output: Path) -> Saved:
+    lines = size = 0
+    try:
+        with output.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                lines, size = lines + piece.count(b"\n"), size + len(piece)
+    except OSError as error:
+        raise WrongUsage(f"Cannot write {output}: {error.strerror}.") from error
+    return Saved(output=output, lines=lines, bytes=size)
+
+
+def unused(path: Path) -> Path:
+    """The path, or one beside it with a number where something is there already."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
 
 
 def _umask() -> int:

@@ -76,6 +76,7 @@ def rejects(
 def _deliver(
     session: UUID, pieces: AbstractContextManager[Iterator[bytes]], output: Path | None, terminal: Terminal
 ) -> int:
+    output = None if output == Path("-") else output
     with pieces as stream:
         saved = save(stream, output) if output is not None else _to_stdout(stream)
     if output is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -14,6 +17,26 @@ from rich.markup import escape
 from cli.faults import Fault
 
 PLAIN_WIDTH = 140  # of tables that go into a pipe
+_REACHES = "up|down|status|watch|results|rejects|reprocess|pause|resume|approve|verify"
+_COMMAND = re.compile(rf"`(rowlift (?:{_REACHES})\b[^`]*)`")
+_place: ContextVar[str] = ContextVar("place", default="")  # the --state-dir or --api this command was given
+
+
+def speak_of(words: Sequence[str]) -> None:
+    """From now on name, in every command that is suggested, the stack or deployment that these words name."""
+    given = [
+        f" {option} {shlex.quote(word.partition('=')[2] if '=' in word else value)}"
+        for option in ("--state-dir", "--api")
+        for word, value in zip(words, [*words[1:], ""], strict=False)
+        if word == option or word.startswith(f"{option}=")
+    ]
+    _place.set("".join(given))
+
+
+def hinted(text: str) -> str:
+    """The text with suggested commands that reach the same stack as this one."""
+    place = _place.get()
+    return _COMMAND.sub(lambda m: m[0] if "--state-dir" in m[1] else f"`{m[1]}{place}`", text) if place else text
 
 
 def _console(*, stderr: bool) -> Console:
@@ -35,7 +58,7 @@ class Terminal:
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
         """Tell a person something; brackets in the text are just brackets."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        self.console.print(hinted(text), style=style, markup=False, soft_wrap=True)
 
     def show(self, what: RenderableType) -> None:
         """Show a table or the like to a person."""
@@ -63,8 +86,9 @@ class Terminal:
 
 def report(fault: Fault, *, as_json: bool) -> int:
     """Tell what went wrong, to people and with --json to programs; the exit status."""
-    Console(stderr=True, highlight=False).print(str(fault), markup=False, soft_wrap=True)
-    error: dict[str, Any] = {"message": str(fault), "exit_status": fault.status}
+    message = hinted(str(fault))
+    Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
+    error: dict[str, Any] = {"message": message, "exit_status": fault.status}
     if fault.problem is not None:
         error["problem"] = fault.problem
     Terminal(as_json=as_json).answer({"error": error})

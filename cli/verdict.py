@@ -22,22 +22,29 @@ def _advice(status: Document) -> str:
     session = status["session_id"]
     match status["status"]:
         case "paused":
-            return f"Session {session} is paused: {reason(status) or 'no reason is given'}. {_resume(status)}"
+            why = reason(status).rstrip(".") or "no reason is given"
+            return f"Session {session} is paused: {why}. {_resume(status)}"
         case "quoted":
             return (
                 f"Session {session} waits for approval: {status.get('open', 0):,} rows would run. "
                 f"`rowlift approve {session}` starts it."
             )
         case "failed":
-            return f"Session {session} failed: {reason(status) or 'no reason is given'}"
+            return f"Session {session} failed: {reason(status) or 'no reason is given'}{_rejects(status)}"
         case "cancelled":
             return f"Session {session} was cancelled."
         case _:
-            return ""
+            return _rejects(status).strip()
+
+
+def _rejects(status: Document) -> str:
+    rejected = status.get("rejected", 0)
+    return f" {rejected:,} rows were rejected: `rowlift rejects {status['session_id']}` says why." if rejected else ""
 
 
 def _resume(status: Document) -> str:
     session, budget = status["session_id"], status.get("budget_usd")
-    if budget is not None and status.get("spent_usd", 0) + status.get("reserved_usd", 0) > 0.9 * budget:
+    near = budget is not None and status.get("spent_usd", 0) + status.get("reserved_usd", 0) > 0.9 * budget
+    if budget is not None and (near or "budget" in reason(status)):
         return f"`rowlift resume {session} --budget USD` goes on with more than {money(budget)}."
     return f"`rowlift resume {session}` goes on."

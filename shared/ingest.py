@@ -226,6 +226,8 @@ class Ingest:
             chunk_rows=self._chunk_rows,
             chunk_bytes=CHUNK_BYTES,
         ):
+            if layout.header is None and chunk.before.record == 0 and chunk.rows:
+                _check_no_header(chunk.rows[0], line)
             records = chunk.after.record
             if not self._write(file, line, layout, chunk):
                 log("INFO", "The file is no longer ours to read", session_id=file.session, file=file.name)
@@ -359,6 +361,16 @@ class _Maker:
         picked = [cells[place] if place is not None and place < n else None for place in self._places]
         extra = {name: cells[place] for name, place in self._extras if place < n and cells[place]}
         return self._pipeline.validate(picked, extra)
+
+
+def _check_no_header(cells: Sequence[str], line: Pipeline) -> None:
+    """Raise InputError if the first row is a header in other words: its columns would be taken by their position."""
+    if any(cell.strip().lower() in line.header_words for cell in cells):
+        found, wanted = ", ".join(cell.strip()[:40] for cell in cells[:10]), ",".join(line.columns)
+        message = (
+            f"The header names none of the columns: it reads {found!r}. Write {wanted} there and drop the file again."
+        )
+        raise InputError(message, code="input.missing_column")
 
 
 def _defective(defect: Defect) -> InvalidRow:

@@ -108,4 +108,4 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         choices = ", ".join(sorted(field.replace("_", "-") for field in Options.model_fields))
         return f"Unknown option {name!r}; the options are {choices}."
-    return f"Option {name!r} is {str(fault['input'])[:50]!r}: {fault['msg']}."
+    return f"Option {name!r} is {str(fault['input'])[:50]!r}: {fault['msg'].removeprefix('Value error, ')}."

@@ -11,6 +11,10 @@ ADOPT = [
     """
     DO $$
     BEGIN
+        IF (SELECT atttypid FROM pg_attribute WHERE attrelid = 'artists'::regclass AND attname = 'id')
+           NOT IN ('uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
+            RAISE EXCEPTION 'artists.id must hold UUIDs, as uuid or text; rename your table artists, or its column id, and migrate again';
+        END IF;
         IF (SELECT atttypid FROM pg_attribute WHERE attrelid = 'artists'::regclass AND attname = 'id') <> 'uuid'::regtype THEN
             ALTER TABLE artists ALTER COLUMN id TYPE uuid USING id::text::uuid;
         END IF;
@@ -22,6 +26,8 @@ ADOPT = [
     """,
     """
     ALTER TABLE artists
+        ADD COLUMN IF NOT EXISTS name text,
+        ADD COLUMN IF NOT EXISTS bio text,
         ADD COLUMN IF NOT EXISTS response_id text,
         ADD COLUMN IF NOT EXISTS model text,
         ADD COLUMN IF NOT EXISTS prompt text,

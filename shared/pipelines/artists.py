@@ -55,6 +55,7 @@ class Artists:
     slug = "artists"
     columns: tuple[str, ...] = ("artist_id", "artist_name", "artist_data")
     required: tuple[str, ...] = ("artist_id", "artist_name")
+    header_words = frozenset({"id", "uuid", "gid", "mbid", "name", "artist", "artist name", "artist id", "data", "bio"})
     needs: tuple[str, ...] = ("OPENAI_API_KEY",)
 
     def __init__(self, settings: Settings) -> None:

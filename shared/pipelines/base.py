@@ -68,6 +68,7 @@ class Pipeline(Protocol):
     slug: str
     columns: tuple[str, ...]
     required: tuple[str, ...]
+    header_words: frozenset[str]  # cells that show a first line to be a header although it names no column
     needs: tuple[str, ...]  # variables its function cannot do without
 
     def validate(self, cells: Sequence[str | None], extra: dict[str, str]) -> ValidRow | InvalidRow:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from cli.faults import Failed
+from cli.migrating import migrate_database
 from shared.config import parse_database_url
 from shared.db import connector
 from shared.states import CallState, FileState, Hold, ItemState, Outcome
@@ -184,3 +186,15 @@ def test_every_status_has_its_facts(database_url: str) -> None:
         "unnest(ARRAY[NULL, 1]) done",
     )
     assert {row[0] for row in seen} == set(SessionStatus)
+
+
+def test_an_artists_table_of_another_kind_is_refused_in_words(empty: str) -> None:
+    run(empty, "CREATE TABLE artists (id serial PRIMARY KEY, name text)")
+    with pytest.raises(Failed, match=r"artists\.id must hold UUIDs"):
+        migrate_database(empty)
+
+
+def test_an_adopted_table_gets_the_columns_it_lacks(empty: str) -> None:
+    run(empty, "CREATE TABLE artists (id uuid PRIMARY KEY, title text)")
+    alembic(empty, "upgrade", "head")
+    run(empty, "INSERT INTO artists (id, title, name, bio) VALUES (gen_random_uuid(), 't', 'n', 'b')")

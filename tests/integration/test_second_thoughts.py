@@ -18,7 +18,7 @@ from shared.options import Options
 from shared.states import Outcome
 from shared.upstreams.base import ErrorClass, Failure, Usage
 from tests.fakes import FakeUpstream, answer
-from tests.workbench import Workbench, artists_csv
+from tests.workbench import Workbench, artist_id, artists_csv
 
 
 def dead_letter(session: object, items: list[int], message: str) -> Push:
@@ -193,3 +193,11 @@ def test_a_file_claim_repeated_after_a_lost_connection_finds_its_file(bench: Wor
     assert bench.db.row("claim_file", file=file, claim=token, lease=60) is not None
     assert bench.db.row("claim_file", file=file, claim=token, lease=60) is not None
     assert bench.db.row("claim_file", file=file, claim=uuid4(), lease=60) is None
+
+
+def test_a_header_in_other_words_is_no_row(bench: Workbench) -> None:
+    session = bench.drop(b"id,country,name\n" + artist_id(1).encode() + b",Iceland,Bj\xc3\xb6rk\n")
+    status = bench.run(session)
+    assert (status["status"], status["error_code"], status["total"]) == ("failed", "input.missing_column", 0)
+    assert "artist_id,artist_name,artist_data" in status["error_message"]
+    assert bench.upstream.requests == [], "nobody pays for a biography of Iceland"

@@ -443,9 +443,11 @@ def test_options_not_given_are_not_sent(
 def test_files_of_one_name_stay_apart_and_may_join_a_session(
     run: Run, api: FakeApi, stack: dict[str, Any], bucket: FakeBucket, files: list[str]
 ) -> None:
-    Path("more").mkdir()
-    Path("more/a.csv").write_bytes(CSV)
-    ran = run("upload", "a.csv", "more/a.csv", "a.csv", "--pipeline", "artists", "--session", ID, "--json")
+    for folder in ("more", "most"):
+        Path(folder).mkdir()
+        Path(folder, "a.csv").write_bytes(CSV)
+    api.default = [status_of()]
+    ran = run("upload", "a.csv", "more/a.csv", "most/a.csv", "--pipeline", "artists", "--session", ID, "--json")
     assert [each["name"] for each in bucket.uploaded] == ["artists/a.csv", "artists/2/a.csv", "artists/3/a.csv"]
     assert {each["session_id"] for each in ran.answer["sessions"]} == {ID}
 
@@ -678,3 +680,49 @@ def test_a_database_that_is_away_ends_with_status_3(run: Run) -> None:
     assert ran.code == 3
     assert "me:***@127.0.0.1:1/d" in ran.err
     assert "secret" not in ran.err
+
+
+def test_a_file_named_twice_would_be_paid_for_twice(run: Run, stack: dict[str, Any], files: list[str]) -> None:
+    ran = run("upload", "a.csv", "./a.csv", "--pipeline", "artists")
+    assert ran.code == 2
+    assert "named twice" in ran.err
+
+
+def test_a_session_nobody_knows_takes_no_files(
+    run: Run, api: FakeApi, stack: dict[str, Any], bucket: FakeBucket, files: list[str]
+) -> None:
+    api.default = [problem(404, "There is no such session.")]
+    unknown = "00000000-0000-4000-8000-000000000001"
+    assert run("upload", "a.csv", "--pipeline", "artists", "--session", unknown).code == 2
+    assert bucket.uploaded == []
+
+
+def test_results_never_replace_their_input(run: Run, stack: dict[str, Any], files: list[str]) -> None:
+    ran = run("run", "a.csv", "--pipeline", "artists", "--output", "./a.csv")
+    assert (ran.code, "input files" in ran.err) == (2, True)
+
+
+def test_suggested_commands_reach_the_stack_that_was_meant() -> None:
+    from cli.terminal import hinted, speak_of
+
+    text = "`rowlift resume 7` goes on; `rowlift demo` shows all; `rowlift up --state-dir x` too"
+    speak_of(["run", "a.csv", "--state-dir", "my dir", "--api=http://h"])
+    assert hinted(text) == (
+        "`rowlift resume 7 --state-dir 'my dir' --api http://h` goes on; `rowlift demo` shows all; "
+        "`rowlift up --state-dir x` too"
+    )
+    speak_of([])
+    assert hinted(text) == text
+
+
+def test_what_is_written_follows_links_and_leaves_devices_devices(tmp_path: Path) -> None:
+    from cli.saving import save, unused
+
+    real, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    save([b"new\n"], link)
+    assert (real.read_bytes(), link.is_symlink()) == (b"new\n", True)
+    assert save([b"x\n"], Path("/dev/null")).lines == 1
+    assert not Path("/dev/null").is_file()
+    assert unused(real) == tmp_path / "real-2.jsonl"
