@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from shared.errors import InputError
+from shared.messages import json_object
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 
@@ -104,10 +105,4 @@ def is_cloud_event(headers: Any) -> bool:
 
 
 def _resource(data: bytes) -> dict[str, Any]:
-    try:
-        resource = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InputError("The notification's data is not JSON.", code="input.envelope") from error
-    if not isinstance(resource, dict):
-        raise InputError("The notification's data is not a JSON object.", code="input.envelope")
-    return resource
+    return json_object(data, of="notification", code="input.envelope")

@@ -80,14 +80,19 @@ def _attributes(pipeline: str, traceparent: str | None) -> dict[str, str]:
     return {"pipeline": pipeline, "traceparent": traceparent} if traceparent else {"pipeline": pipeline}
 
 
-def _body(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes, *, of: str, code: str) -> dict[str, Any]:
+    """The JSON object in some data; raises InputError that names what the data is `of`."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InputError("The message's data is not JSON.", code="input.message") from error
+        raise InputError(f"The {of}'s data is not JSON.", code=code) from error
     if not isinstance(body, dict):
-        raise InputError("The message's data is not a JSON object.", code="input.message")
+        raise InputError(f"The {of}'s data is not a JSON object.", code=code)
     return body
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    return json_object(data, of="message", code="input.message")
 
 
 def _session(body: Mapping[str, Any]) -> UUID:

@@ -1,6 +1,6 @@
 """What infra/topology.yaml says, typed, with the environment each function gets from it.
 
-Terraform reads the same file with yamldecode. Only what the local stack needs is read here; keys that matter to the
+Only what the local stack needs is read here; keys that matter to the
 cloud alone (memory, instances) pass unread. `pipelines` and `upstreams` travel to the functions as they stand.
 """
 

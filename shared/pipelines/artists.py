@@ -169,7 +169,6 @@ class Artists:
             model=self._settings.openai_model or DEFAULT_MODEL,
             max_output_tokens=self._settings.openai_max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,
             request_timeout=self._settings.pipelines[self.slug].request_timeout,
-            prompt=self._prompt,
         )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from shared.prompts import Prompt, Rendered
+from shared.prompts import Rendered
 from shared.text import clean
 from shared.upstreams import openai_errors as errors
 from shared.upstreams.base import Answer, ErrorClass, Failure, RateLimits, Usage
@@ -71,11 +71,9 @@ class OpenAIUpstream:
         model: str = DEFAULT_MODEL,
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         request_timeout: float,
-        prompt: Prompt,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.model = model
-        self.prompt = prompt
         self.max_output_tokens = max_output_tokens
         self.request_timeout = request_timeout
         self._api_key = api_key
@@ -86,10 +84,6 @@ class OpenAIUpstream:
             self._constant["reasoning"] = {"effort": "low"}
         self._lock = threading.Lock()
         self._clients: dict[int, openai.OpenAI] = {}
-
-    def describe(self) -> dict[str, Any]:
-        """What an answer depends on besides the row; part of the hash that finds reusable answers."""
-        return {"model": self.model, "prompt": self.prompt.id, "max_output_tokens": self.max_output_tokens}
 
     def worst_case(self, rendered: Rendered) -> Usage:
         """The most one call can use: what admission reserves of tokens and money."""

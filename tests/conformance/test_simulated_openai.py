@@ -97,7 +97,7 @@ def server(running: Server) -> Server:
 
 @pytest.fixture
 def upstream(server: Server) -> Iterator[OpenAIUpstream]:
-    made = OpenAIUpstream(api_key="sk-simulated", base_url=f"{server.url}/v1", request_timeout=5.0, prompt=PROMPT)
+    made = OpenAIUpstream(api_key="sk-simulated", base_url=f"{server.url}/v1", request_timeout=5.0)
     yield made
     made.close()
 
@@ -341,7 +341,7 @@ def test_an_answer_that_drips_ends_at_the_timeout() -> None:
         thread = threading.Thread(target=drip)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        dripped = OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=0.4, prompt=PROMPT)
+        dripped = OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=0.4)
         began = time.monotonic()
         outcome = ask(dripped, "A")
         assert time.monotonic() - began < 1.5
@@ -354,7 +354,7 @@ def test_an_answer_that_drips_ends_at_the_timeout() -> None:
 def test_a_refused_connection_cost_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    nobody = OpenAIUpstream(api_key="sk-x", base_url=f"http://127.0.0.1:{port}/v1", request_timeout=2.0, prompt=PROMPT)
+    nobody = OpenAIUpstream(api_key="sk-x", base_url=f"http://127.0.0.1:{port}/v1", request_timeout=2.0)
     outcome = ask(nobody, "A")
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.code, outcome.call_state) == (T, "upstream.unreachable", "failed")
@@ -362,7 +362,7 @@ def test_a_refused_connection_cost_nothing() -> None:
 
 def test_a_server_without_tls_is_unreachable_over_tls(server: Server) -> None:
     url = f"https://127.0.0.1:{server.port}/v1"
-    outcome = ask(OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=0.5, prompt=PROMPT), "A")
+    outcome = ask(OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=0.5), "A")
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.code, outcome.call_state) == (T, "upstream.unreachable", "failed")
     assert server.log()["total"] == 0
@@ -423,7 +423,7 @@ def test_over_tls_connections_are_kept_and_certificates_checked(
                 monkeypatch.setenv("SSL_CERT_FILE", str(pem))
             thread = threading.Thread(target=serve_one)
             thread.start()
-            secure = OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=5.0, prompt=PROMPT)
+            secure = OpenAIUpstream(api_key="sk-x", base_url=url, request_timeout=5.0)
             for _ in range(3 if trusted else 1):
                 outcome = ask(secure, "A")
                 codes.append(outcome.code if isinstance(outcome, Failure) else "answer")
@@ -436,7 +436,7 @@ def test_over_tls_connections_are_kept_and_certificates_checked(
 def test_a_server_that_was_started_again_is_found_again() -> None:
     first = Server()
     port = first.port
-    again = OpenAIUpstream(api_key="sk-x", base_url=f"{first.url}/v1", request_timeout=5.0, prompt=PROMPT)
+    again = OpenAIUpstream(api_key="sk-x", base_url=f"{first.url}/v1", request_timeout=5.0)
     assert isinstance(ask(again, "A"), Answer)
     first.stop()
     down = ask(again, "A")
