@@ -64,7 +64,7 @@ CREATE TABLE files (
     bucket           text NOT NULL,
     object_name      text NOT NULL,
     generation       bigint NOT NULL,
-    member           text NOT NULL DEFAULT '',
+    member           text NOT NULL DEFAULT '',      -- of an archive
     checksum         text,
     size             bigint,
     layout           jsonb,                         -- encoding, delimiter, header: what the first read found
@@ -81,9 +81,10 @@ CREATE TABLE files (
     error            text,
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
+    part             text NOT NULL DEFAULT '',      -- what it is to its export
     CONSTRAINT files_generation_is_read_once UNIQUE (bucket, object_name, generation, member),
     CONSTRAINT files_belong_to_a_session FOREIGN KEY (session_id) REFERENCES sessions (id) DEFERRABLE INITIALLY DEFERRED,
-    CONSTRAINT files_state_is_known CHECK (state IN ('waiting', 'reading', 'read', 'failed', 'repeated')),
+    CONSTRAINT files_state_is_known CHECK (state IN ('waiting', 'reading', 'read', 'failed', 'repeated', 'ignored')),
     CONSTRAINT files_reading_has_lease CHECK ((state = 'reading') = (lease_expires_at IS NOT NULL))
 );
 
@@ -174,14 +175,15 @@ CREATE UNIQUE INDEX calls_paid_once_per_round ON calls (session_id, item_no, rou
 -- The shared limiter (GCRA, requests and tokens) and breaker of one upstream account.
 CREATE TABLE upstreams (
     name           text PRIMARY KEY,
-    requests_limit bigint,                          -- below the setting, when the upstream said so; else null
-    tokens_limit   bigint,
+    requests_limit double precision,                -- below the setting, when the upstream said so; else null
+    tokens_limit   double precision,
     requests_tat   timestamptz NOT NULL DEFAULT now(), -- theoretical arrival time of the next request
     tokens_tat     timestamptz NOT NULL DEFAULT now(),
     breaker        text NOT NULL DEFAULT 'closed',
     reason         text,
     next_probe_at  timestamptz,
     updated_at     timestamptz NOT NULL DEFAULT now(),
+    recovers_at    timestamptz NOT NULL DEFAULT now(), -- from when on the lowered limits rise again
     CONSTRAINT upstreams_breaker_is_known CHECK (breaker IN ('closed', 'open', 'half_open')),
     CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0)
 ) WITH (fillfactor = 50);
@@ -200,3 +202,153 @@ CREATE TABLE artists (
     updated_at  timestamptz,
     CONSTRAINT artists_pkey PRIMARY KEY (id)
 );
+
+-- Which film each record of an export belongs to. `film` is the film's key: its URI, or 'title:' and its name and year
+-- where no URI is known. Records that say the same word for word are kept once; the others are duplicates.
+CREATE TABLE film_records (
+    session_id uuid NOT NULL,
+    item_no    bigint NOT NULL,
+    kind       text COLLATE "C" NOT NULL,
+    uri        text COLLATE "C",                    -- the film a record names itself; entries of the diary name none
+    alias      text COLLATE "C" NOT NULL,           -- name and year, by which entries find their film
+    link       text COLLATE "C",                    -- the film's or the entry's own page
+    superseded boolean NOT NULL DEFAULT false,      -- a newer record of its kind and link says how it is now
+    maker      boolean NOT NULL,                    -- whether it makes a film known
+    digest     bytea NOT NULL,
+    film       text COLLATE "C",                    -- null: no film of the export, or more than one
+    CONSTRAINT film_records_pkey PRIMARY KEY (session_id, item_no),
+    CONSTRAINT film_records_are_kept_once UNIQUE (session_id, digest),
+    CONSTRAINT film_records_belong_to_items FOREIGN KEY (session_id, item_no) REFERENCES items (session_id, item_no) ON DELETE CASCADE,
+    CONSTRAINT film_records_kind_is_known CHECK (kind IN ('watched', 'rating', 'like', 'watchlist', 'diary', 'review'))
+);
+
+CREATE INDEX film_records_of_alias ON film_records (session_id, alias);
+CREATE INDEX film_records_of_uri ON film_records (session_id, uri) WHERE uri IS NOT NULL;
+CREATE INDEX film_records_of_link ON film_records (session_id, link) WHERE link IS NOT NULL;
+CREATE INDEX film_records_of_film ON film_records (session_id, film) WHERE film IS NOT NULL;
+
+-- Every record of a film with the item that owns the film: the one that does already, else the first that may.
+CREATE VIEW film_members AS
+SELECT *, first_value(item_no) OVER (
+              PARTITION BY session_id, film ORDER BY maker DESC, owns DESC, uri IS NULL, item_no) AS owner
+  FROM (SELECT r.session_id, r.item_no, r.kind, r.uri, r.alias, r.maker, r.film, r.superseded,
+               i.key IS NOT NULL AND i.outcome IS DISTINCT FROM 'merged' AS owns
+          FROM film_records r JOIN items i ON i.session_id = r.session_id AND i.item_no = r.item_no
+         WHERE r.film IS NOT NULL) members;
+
+-- Which record of a film says what it is called: ascending, the first one.
+CREATE FUNCTION film_record_rank(record film_records) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ARRAY[(record.uri IS NULL)::integer, array_position(ARRAY['watched', 'rating', 'like', 'watchlist', 'diary', 'review'], record.kind),
+             -record.item_no];
+
+-- What the records of a film say together, a row per film.
+CREATE VIEW film_facts AS
+SELECT r.session_id, r.film,
+       CASE WHEN r.film NOT LIKE 'title:%' THEN r.film END AS letterboxd_uri,
+       (array_agg(i.input->>'name' ORDER BY film_record_rank(r)))[1] AS title,
+       (array_agg((i.input->>'year')::integer ORDER BY film_record_rank(r)))[1] AS year,
+       (array_agg((i.input->>'rating')::numeric ORDER BY r.item_no DESC) FILTER (WHERE r.kind = 'rating'))[1] AS rating,
+       coalesce(max((i.input->>'watched_date')::date) FILTER (WHERE r.kind = 'diary' AND NOT r.superseded),
+                (array_agg((i.input->>'date')::date ORDER BY r.item_no DESC) FILTER (WHERE r.kind = 'watched'))[1]) AS watched_date,
+       (array_agg((i.input->>'date')::date ORDER BY r.item_no DESC) FILTER (WHERE r.kind = 'watched'))[1] AS logged_date,
+       coalesce(bool_or(r.kind = 'like'), false) AS liked,
+       coalesce(bool_or(r.kind = 'watchlist'), false) AS in_watchlist,
+       count(*) FILTER (WHERE r.kind = 'diary' AND NOT r.superseded) AS diary_count,
+       count(*) FILTER (WHERE r.kind = 'review' AND NOT r.superseded) AS review_count,
+       coalesce((SELECT jsonb_agg(DISTINCT tag ORDER BY tag) FROM unnest(array_agg(i.input->'tags') FILTER (WHERE r.kind = 'diary' AND NOT r.superseded)) tags,
+                        jsonb_array_elements_text(tags) tag), '[]') AS tags
+  FROM film_records r JOIN items i ON i.session_id = r.session_id AND i.item_no = r.item_no
+ WHERE r.film IS NOT NULL
+ GROUP BY r.session_id, r.film;
+
+-- The films of every session, with what TMDB knows of each.
+CREATE TABLE movies (
+    session_id        uuid NOT NULL,
+    item_no           bigint NOT NULL,
+    letterboxd_uri    text COLLATE "C",
+    title             text NOT NULL,
+    year              integer,
+    rating            numeric(2, 1),
+    watched_date      date,                         -- the last time by the diary; without one the day it was logged
+    logged_date       date,
+    liked             boolean NOT NULL DEFAULT false,
+    in_watchlist      boolean NOT NULL DEFAULT false,
+    diary_count       integer NOT NULL DEFAULT 0,
+    review_count      integer NOT NULL DEFAULT 0,
+    tags              jsonb NOT NULL DEFAULT '[]',
+    tmdb_enriched     boolean NOT NULL DEFAULT false,
+    tmdb_id           bigint,
+    imdb_id           text,
+    imdb_rating       numeric(3, 1),                -- TMDB does not have it: null unless another source is added
+    tmdb_rating       numeric(5, 3),
+    tmdb_votes        integer,
+    genres            jsonb,
+    directors         jsonb,
+    "cast"            jsonb,
+    runtime           integer,                      -- minutes
+    original_title    text,
+    original_language text,
+    release_date      date,
+    overview          text,
+    poster_path       text,
+    match_score       real,
+    match_method      text,
+    attempt           integer,                      -- of the item, the last writer (I4)
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT movies_pkey PRIMARY KEY (session_id, item_no),
+    CONSTRAINT movies_uri_is_unique_in_its_session UNIQUE (session_id, letterboxd_uri),
+    CONSTRAINT movies_rating_is_in_half_stars CHECK (rating BETWEEN 0.5 AND 5 AND rating * 2 = trunc(rating * 2))
+) WITH (fillfactor = 80);
+
+-- Every viewing a diary tells of; film_no is the film's item.
+CREATE TABLE diary_entries (
+    session_id   uuid NOT NULL,
+    item_no      bigint NOT NULL,
+    film_no      bigint NOT NULL,
+    entry_uri    text COLLATE "C",
+    watched_date date,
+    logged_date  date,
+    rating       numeric(2, 1),                     -- on that day
+    rewatch      boolean NOT NULL DEFAULT false,
+    tags         jsonb NOT NULL DEFAULT '[]',
+    CONSTRAINT diary_entries_pkey PRIMARY KEY (session_id, item_no)
+);
+
+CREATE INDEX diary_entries_of_film ON diary_entries (session_id, film_no);
+
+CREATE TABLE reviews (
+    session_id   uuid NOT NULL,
+    item_no      bigint NOT NULL,
+    film_no      bigint NOT NULL,
+    entry_uri    text COLLATE "C",                  -- that of the diary entry it belongs to, if there is one
+    watched_date date,
+    logged_date  date,
+    rating       numeric(2, 1),
+    rewatch      boolean NOT NULL DEFAULT false,
+    tags         jsonb NOT NULL DEFAULT '[]',
+    review       text NOT NULL,
+    CONSTRAINT reviews_pkey PRIMARY KEY (session_id, item_no)
+);
+
+CREATE INDEX reviews_of_film ON reviews (session_id, film_no);
+
+-- What people decided about a film, for every later session; a null id: none of TMDB's films is it.
+CREATE TABLE match_overrides (
+    film       text COLLATE "C" NOT NULL,           -- as film_records.film
+    tmdb_id    bigint,
+    session_id uuid,
+    item_no    bigint,
+    decided_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT match_overrides_pkey PRIMARY KEY (film)
+);
+
+-- TMDB's answers, trimmed to what is used, for all sessions until they are too old.
+CREATE TABLE tmdb_answers (
+    request    text COLLATE "C" NOT NULL,
+    body       jsonb NOT NULL,
+    fetched_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT tmdb_answers_pkey PRIMARY KEY (request)
+);
+
+CREATE INDEX tmdb_answers_expiring ON tmdb_answers (expires_at);

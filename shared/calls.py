@@ -25,13 +25,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCall:
-    """A request about to leave, with the id its caller made and the most it can cost in micro-dollars."""
+    """A request about to leave, with the id its caller made and the most it can cost in micro-dollars.
+
+    One that is not `paid` is no call in the ledger; all else is asked of it just the same.
+    """
 
     id: UUID
     item: Item
     request: Any
     tokens: int
     reserve: int
+    paid: bool = True
 
 
 def start_calls(
@@ -45,6 +49,7 @@ def start_calls(
             "call_id": str(call.id),
             "try": call.item.failures + 1,
             "reserve": call.reserve,
+            "paid": call.paid,
             "request_hash": hashlib.blake2b(repr(call.request).encode("utf-8", "replace"), digest_size=16).hexdigest(),
         }
         for call in planned

@@ -31,6 +31,16 @@ class UpstreamLimits(_Frozen):
     tokens: int | None = Field(default=None, gt=0)
     period: float = Field(default=60, gt=0)
 
+    @property
+    def lateness(self) -> float:
+        """How late a request may leave after its slot, in seconds; later the slot is lost.
+
+        Slots lie `period / (0.97 * requests)` apart, so `requests + 1` of them span `period / 0.97`. One leaves at most
+        the burst (1 % of the period) before its slot and at most this after it. So no window of `period` holds more
+        than `requests` as long as burst and lateness together stay below `(1 / 0.97 - 1) * period`, which is 3.09 %.
+        """
+        return min(0.1, 0.02 * self.period)
+
 
 class PipelineSettings(_Frozen):
     """How one pipeline is dispatched and how long its steps may take; seconds throughout."""
@@ -78,6 +88,7 @@ class Settings(_Frozen):
     max_field_chars: int = Field(default=1_000_000, gt=0)
     max_columns: int = Field(default=1_000, gt=0)
     max_record_bytes: int = Field(default=8_000_000, gt=0)
+    max_upload_bytes: int = Field(default=1 << 30, gt=0)
     lease_grace: float = Field(default=15, ge=0)
     notice_lost_after: float = Field(default=30, gt=0)
     rescue_seconds: float = Field(default=55, gt=0)
@@ -87,6 +98,9 @@ class Settings(_Frozen):
     openai_model: str | None = None
     openai_max_output_tokens: int | None = Field(default=None, gt=0)
     prompt: str | None = None
+    tmdb_api_token: SecretStr = SecretStr("")
+    tmdb_base_url: str | None = None
+    tmdb_cache_days: float = Field(default=30, ge=0)
 
     @classmethod
     def from_env(cls, *, needs: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Settings:
@@ -133,8 +147,13 @@ class Settings(_Frozen):
         return f"projects/{self.project}/topics/{self.topic_prefix}{name}"
 
 
-DEFAULT_PIPELINES = {"artists": PipelineSettings(topic="artists", upstream="openai")}
-DEFAULT_UPSTREAMS = {"openai": UpstreamLimits(requests=10_000)}
+DEFAULT_PIPELINES = {
+    "artists": PipelineSettings(topic="artists", upstream="openai"),
+    "movies": PipelineSettings(
+        topic="movies", upstream="tmdb", items_per_message=10, request_timeout=10, max_failures=8
+    ),
+}
+DEFAULT_UPSTREAMS = {"openai": UpstreamLimits(requests=10_000), "tmdb": UpstreamLimits(requests=40, period=1)}
 
 # Variable -> field, for those that need no more than pydantic's own reading.
 _PLAIN = {
@@ -149,6 +168,7 @@ _PLAIN = {
     "MAX_FIELD_CHARS": "max_field_chars",
     "MAX_COLUMNS": "max_columns",
     "MAX_RECORD_BYTES": "max_record_bytes",
+    "MAX_UPLOAD_BYTES": "max_upload_bytes",
     "LEASE_GRACE": "lease_grace",
     "NOTICE_LOST_AFTER": "notice_lost_after",
     "RESCUE_SECONDS": "rescue_seconds",
@@ -158,6 +178,9 @@ _PLAIN = {
     "OPENAI_MODEL": "openai_model",
     "OPENAI_MAX_OUTPUT_TOKENS": "openai_max_output_tokens",
     "PROMPT": "prompt",
+    "TMDB_API_TOKEN": "tmdb_api_token",
+    "TMDB_BASE_URL": "tmdb_base_url",
+    "TMDB_CACHE_DAYS": "tmdb_cache_days",
 }
 
 

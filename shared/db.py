@@ -174,10 +174,11 @@ class Database:
 
     @contextmanager
     def _checked_out(self) -> Iterator[Any]:
+        pool = self._pool_of_this_process()
         from sqlalchemy.exc import TimeoutError as PoolTimeout
 
         try:
-            fairy = self._pool_of_this_process().connect()
+            fairy = pool.connect()
         except PoolTimeout as error:
             raise LedgerDown(
                 f"No database connection came free within {POOL_TIMEOUT:g} s; raise DB_POOL_SIZE."
@@ -206,11 +207,12 @@ class Database:
 
     def _pool_of_this_process(self) -> Any:
         if self._pool is None or self._made_by != os.getpid():
-            from sqlalchemy.pool import QueuePool
-
-            # It logs a traceback for every connection that cannot say goodbye, which lost ones never can.
-            logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
             with self._lock:
+                # Nowhere else before: threads that import parts of it at the same time find others half made.
+                from sqlalchemy.pool import QueuePool
+
+                # It logs a traceback for every connection that cannot say goodbye, which lost ones never can.
+                logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
                 if self._pool is None or self._made_by != os.getpid():
                     # reset_on_return: autocommit leaves nothing to roll back, and a rollback is a round trip.
                     self._pool = QueuePool(

@@ -125,19 +125,35 @@ class _Header:
     lines: int  # physical lines up to its end
 
 
-def detect(head: bytes, *, whole: bool, columns: Sequence[str], required: Sequence[str], limits: Limits) -> Layout:
+def detect(
+    head: bytes,
+    *,
+    whole: bool,
+    columns: Sequence[str],
+    required: Sequence[str],
+    limits: Limits,
+    headerless: bool = True,
+    may_be_empty: bool = False,
+) -> Layout:
     """The layout of the file that begins with `head`, which should be 64 KiB or more, or the `whole` file.
 
-    `columns` are the pipeline's in the order they have without a header; a header must name those `required`.
-    Raises Unreadable if nothing in the file can be a record.
+    `columns` are the pipeline's in the order they have without a header, which only a `headerless` file may lack; a
+    header must name those `required`. Raises Unreadable if nothing in the file can be a record, unless it
+    `may_be_empty` below its header.
     """
     opening = _opening(head, whole=whole, columns=columns)
     header = _find_header(opening, columns, required)
     if header is None:
         if problem := unlike_text("".join(opening.lines)):
             raise Unreadable(problem, code="input.not_text")
+        if not headerless:
+            first = shortened(printable(next(line for line in opening.lines if line.strip())).strip(), 200)
+            raise Unreadable(
+                f"The first line names none of the columns; it reads “{first}”. It should read: {','.join(columns)}",
+                code="input.missing_column",
+            )
         return _without_header(opening, columns, limits)
-    _check_header(header, opening, columns, required, limits)
+    _check_header(header, opening, columns, required, limits, may_be_empty=may_be_empty)
     return _with_header(opening, header, columns)
 
 
@@ -207,7 +223,13 @@ def _refuse_undivided(opening: _Opening, columns: Sequence[str], required: Seque
 
 
 def _check_header(
-    header: _Header, opening: _Opening, columns: Sequence[str], required: Sequence[str], limits: Limits
+    header: _Header,
+    opening: _Opening,
+    columns: Sequence[str],
+    required: Sequence[str],
+    limits: Limits,
+    *,
+    may_be_empty: bool,
 ) -> None:
     """Refuse a header that makes every record useless."""
     if header.lines > len(opening.lines):
@@ -232,7 +254,7 @@ def _check_header(
             f"The header names {_listed(twice)} more than once: rename or remove the others. {expected}",
             code="input.duplicate_column",
         )
-    if opening.whole and not any(map(str.strip, opening.lines[header.lines :])):
+    if not may_be_empty and opening.whole and not any(map(str.strip, opening.lines[header.lines :])):
         raise Unreadable(
             "The file holds a header and no rows: add the rows below it and upload it again.", code="input.header_only"
         )

@@ -18,6 +18,7 @@ from shared.dispatch import Dispatcher
 from shared.logs import log
 from shared.options import Options
 from shared.pipelines import PIPELINES
+from shared.pipelines.base import ARCHIVE
 from shared.results import reject_lines, result_lines
 from shared.states import FileState, Outcome, SessionStatus
 from shared.storage import Store
@@ -86,6 +87,8 @@ class Finalizer:
         lines: Iterable[bytes] = result_lines(self._db, session, pipeline=slug) if slug in PIPELINES else ()
         results = self._write(f"{session}/results.jsonl", "application/x-ndjson", lines)
         rejects = self._write(f"{session}/rejects.csv", "text/csv; charset=utf-8", reject_lines(self._db, session))
+        more = slug in PIPELINES and PIPELINES[slug].tells_more
+        own = self._db.row(f"{slug}_manifest", session=session) if more else None
         manifest = {
             "session_id": str(session),
             "pipeline": slug,
@@ -93,10 +96,13 @@ class Finalizer:
             "counts": counts,
             "total": sum(counts.values()),
             "spent_usd": found["spent"] / 1_000_000,
+            **(own or {}),
             "files": [
                 {
                     "object": f"gs://{file['bucket']}/{file['object_name']}",
                     "generation": str(file["generation"]),
+                    "member": file["member"] or None,
+                    "part": file["part"] or None,
                     "checksum": file["checksum"],
                     "bytes": file["size"],
                     "records_read": file["records_read"],
@@ -128,7 +134,7 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
     """Why the session has failed, as code and sentence; None if it is completed."""
     if found["cancelled_at"] is not None:
         return None
-    broken = next((file for file in files if file["state"] == FileState.FAILED), None)
+    broken = next((file for file in files if file["state"] == FileState.FAILED and not _mended(file, files)), None)
     if broken is not None:
         return broken["error_code"] or "input.unreadable", broken["error"] or "A file could not be read."
     records = sum(file["records_read"] - file["ignored"] for file in files)
@@ -154,3 +160,14 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
             "results.jsonl says why each did, and reprocess runs them again.",
         )
     return None
+
+
+def _mended(failed: Row, files: list[Row]) -> bool:
+    """Whether a later file stands in for one that failed: the same part of the export, or the same object."""
+    place = ("object_name", "member") if failed["part"] in ("", ARCHIVE) else ("part",)
+    return any(
+        file["id"] > failed["id"]
+        and file["state"] in (FileState.READ, FileState.REPEATED)
+        and all(file[name] == failed[name] for name in place)
+        for file in files
+    )

@@ -1,23 +1,23 @@
-"""Ingest: an uploaded object becomes a session, a file, and an item for every record of it.
+"""Ingest: an uploaded object becomes a session, files, and an item for every record of them.
 
-The file is claimed by lease and attempt as items are. Each chunk is one transaction that begins by moving the file's
-cursor from where it is expected: whatever else happens, a record is written once. At most one chunk is in memory.
+A file is claimed by lease and attempt as items are. Each chunk is one transaction that begins by moving the file's
+cursor from where it is expected: whatever else happens, a record is written once. At most one chunk is in memory. An
+archive is a file whose members are files of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
-
+from shared.archives import ArchiveMember, ObjectReader, members, open_member
 from shared.config import Settings
+from shared.copying import Maker, Origin, check_no_header, copy_text
 from shared.db import Database, Transaction
 from shared.dispatch import Dispatcher
 from shared.errors import InputError, LedgerDown, ObjectGone, StorageDown
@@ -26,10 +26,10 @@ from shared.logs import log
 from shared.messages import continuation
 from shared.options import Approve, Options
 from shared.pipelines import PIPELINES, pipeline
-from shared.pipelines.base import InvalidRow, Pipeline, ValidRow
+from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
-from shared.rows import Chunk, Cursor, Defect, Layout, Limits, detect, read
-from shared.sessions import session_id
+from shared.rows import Chunk, Cursor, Layout, Limits, Stream, detect, read
+from shared.sessions import check_joins, session_id, session_of_export
 from shared.storage import Store
 from shared.text import clean, shortened
 from shared.tracing import new_trace_id, traceparent
@@ -39,7 +39,6 @@ CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1 << 18
 FILE_LEASE = 60.0  # renewed by every chunk
 MAX_ATTEMPTS = 1_000  # a continuation is an attempt too
-COPY_PIECE = 500  # rows handed to COPY at once, about 64 KB and more
 NUDGE_EVERY = 2.0  # seconds between nudges while reading
 
 
@@ -51,12 +50,22 @@ class _File:
     session: UUID
     attempt: int
     bucket: str
-    name: str
+    object: str
     generation: int
-    size: int
+    object_size: int
+    member: str  # of an archive; empty for an object that is a file itself
+    part: str
+    size: int  # of the file as it is read, unpacked
     layout: Layout | None
     cursor: Cursor
+    pipeline: str
+    options: Options
     trace_id: str | None
+
+    @property
+    def name(self) -> str:
+        """The file's name, for people."""
+        return f"{self.object}/{self.member}" if self.member else self.object
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> _File:
@@ -65,11 +74,16 @@ class _File:
             session=row["session_id"],
             attempt=row["attempt"],
             bucket=row["bucket"],
-            name=row["object_name"],
+            object=row["object_name"],
             generation=row["generation"],
+            object_size=row["object_size"] or 0,
+            member=row["member"],
+            part=row["part"],
             size=row["size"] or 0,
             layout=Layout.from_dict(row["layout"]) if row["layout"] else None,
             cursor=Cursor(offset=row["cursor"], record=row["next_record"] - 1, line=row["next_line"] - 1),
+            pipeline=row["pipeline"],
+            options=Options.model_validate(row["options"]),
             trace_id=row["trace_id"],
         )
 
@@ -104,22 +118,65 @@ class Ingest:
         come again; what is wrong with the object itself is written to the session.
         """
         slug = uploaded.name.split("/", 1)[0]
-        session = session_id(uploaded.bucket, uploaded.name, uploaded.generation)
+        line = pipeline(slug, self._settings) if slug in PIPELINES and "/" in uploaded.name else None
+        session = self._session_of(uploaded, line)
         fault: InputError | None = None
-        options = Options()
+        options, part = Options(), Part(name="")
         try:
-            options = Options.parse(uploaded.metadata)
-            if slug not in PIPELINES or "/" not in uploaded.name:
+            if line is None:
                 raise _unknown_prefix(uploaded.name)
-            if options.session is not None:
-                self._check_joins(options.session, slug, options)
-                session = options.session
+            options = Options.parse(uploaded.metadata)
+            if line.grouping is not None:
+                part = line.grouping.part(uploaded.name, alone=True) or Part(
+                    name="", ignored="It is an archiver's own file."
+                )
+            elif options.watchlist:
+                message = f"Option 'watchlist' means nothing to pipeline {slug}; it is for exports of films."
+                raise InputError(message, code="input.option")
+            if options.session is not None or line.grouping is not None:
+                joined = options.session or session
+                check_joins(self._db, joined, slug, options)
+                session = joined
         except InputError as error:
             fault = error
-        row = self._db.row(
+        row = self._register(
+            uploaded, session, part=part, options=options, pipeline=slug, trace_id=trace_id, fault=fault
+        )
+        if fault is not None:
+            log(
+                "ERROR", "File failed", session_id=session, file=uploaded.name, error_code=fault.code, reason=str(fault)
+            )
+            self._dispatcher.nudge(session)
+        elif part.ignored is not None:
+            log("INFO", "File ignored", session_id=session, file=uploaded.name, reason=part.ignored)
+            self._dispatcher.nudge(session)
+        elif row is not None:
+            self.go_on(row["file_id"])
+        return session
+
+    def _session_of(self, uploaded: UploadedObject, line: Pipeline | None) -> UUID:
+        """The session an object belongs to if its options name none."""
+        if line is None or line.grouping is None:
+            return session_id(uploaded.bucket, uploaded.name, uploaded.generation)
+        return session_of_export(self._db, uploaded.bucket, line.grouping.export(uploaded.name))
+
+    def _register(
+        self,
+        uploaded: UploadedObject,
+        session: UUID,
+        *,
+        part: Part,
+        options: Options,
+        pipeline: str,
+        trace_id: str | None,
+        fault: InputError | None = None,
+        member: ArchiveMember | None = None,
+    ) -> Mapping[str, Any] | None:
+        """Record a file and its session, once; the row names the file."""
+        return self._db.row(
             "register_file",
             session=session,
-            pipeline=clean(slug),
+            pipeline=clean(pipeline),
             options=options.model_dump(mode="json", exclude={"session"}),
             source=clean(f"gs://{uploaded.bucket}/{uploaded.name}"),
             budget=options.budget,
@@ -128,38 +185,14 @@ class Ingest:
             bucket=uploaded.bucket,
             object_name=clean(uploaded.name),
             generation=uploaded.generation,
-            member="",
-            checksum=uploaded.checksum,
-            size=uploaded.size,
+            member=clean(member.path) if member else "",
+            part=part.name,
+            checksum=f"crc32:{member.crc:08x}:{member.size}" if member else uploaded.checksum,
+            size=member.size if member else uploaded.size,
+            ignored=part.ignored,
             fault_code=fault.code if fault else None,
             fault=shortened(str(fault), 2_000) if fault else None,
         )
-        if fault is not None:
-            log(
-                "ERROR", "File failed", session_id=session, file=uploaded.name, error_code=fault.code, reason=str(fault)
-            )
-            self._dispatcher.nudge(session)
-        elif row is not None:
-            self.go_on(row["file_id"])
-        return session
-
-    def _check_joins(self, session: UUID, slug: str, options: Options) -> None:
-        """Raise InputError if a file of this pipeline cannot join the session; one that does not exist is made."""
-        found = self._db.row("session", session=session)
-        if found is None:
-            return
-        reason = None
-        if found["expired_at"] is not None or found["cancelled_at"] is not None:
-            reason = "has expired" if found["expired_at"] is not None else "is cancelled"
-        elif found["pipeline"] != slug:
-            reason = f"belongs to pipeline {found['pipeline']}"
-        else:
-            own, has = options.explicit(), Options.model_validate(found["options"]).model_dump(mode="json")
-            other = ", ".join(name.replace("_", "-") for name, value in own.items() if has[name] != value)
-            reason = f"has another {other} and keeps it" if other else None
-        if reason:
-            message = f"The file cannot join session {session}, which {reason}; drop it without option session."
-            raise InputError(message, code="input.session")
 
     def go_on(self, file_id: int) -> None:
         """Read a file on from its cursor until its end, an error, or the time budget's end.
@@ -179,8 +212,15 @@ class Ingest:
             log("INFO", "File repeats an earlier one of its session", session_id=file.session, file=file.name)
             self._dispatcher.nudge(file.session)
             return
+        line = pipeline(file.pipeline, self._settings)
+        until = time.monotonic() + self._settings.ingest_budget
+        parts: list[int] = []
         try:
-            reading = self._read(file, pipeline(row["pipeline"], self._settings))
+            if file.part == ARCHIVE:
+                parts = self._unpack(file, line)
+                reading = _Reading.TO_ITS_END
+            else:
+                reading = self._read(file, line, until)
         except InputError as error:
             self._end(file, "failed", error)
         except ObjectGone as error:
@@ -194,16 +234,61 @@ class Ingest:
                 self._end(file, "read", None)
             elif reading is _Reading.TO_BE_CONTINUED:
                 self._continue_later(file)
+        for number, part in enumerate(parts):
+            if time.monotonic() > until:
+                for left in parts[number:]:
+                    self.publish_continuation(file.session, left, pipeline=file.pipeline, trace_id=file.trace_id)
+                break
+            self.go_on(part)
         self._dispatcher.nudge(file.session)
+
+    def _unpack(self, file: _File, line: Pipeline) -> list[int]:
+        """Register the members of an archive as files; those to be read, in the order they are best read in."""
+        assert line.grouping is not None, "only exports have parts"  # noqa: S101
+        uploaded = UploadedObject(
+            bucket=file.bucket, name=file.object, generation=file.generation, size=file.size, checksum=None, metadata={}
+        )
+        found = [
+            (part, member)
+            for member in members(self._reader(file), file.size)
+            if (part := line.grouping.part(f"{file.object}/{member.path}", alone=False)) is not None
+        ]
+        if all(part.ignored for part, _ in found):
+            names = ", ".join(member.path for _, member in found[:10]) or "nothing"
+            message = f"The archive holds no file that {file.pipeline} reads; it holds {names}."
+            raise InputError(message, code="input.archive_empty")
+        found.sort(key=lambda one: line.grouping.reading_order(one[0]) if line.grouping else 0)
+        registered = []
+        for part, member in found:
+            row = self._register(
+                uploaded, file.session, part=part, options=file.options, pipeline=file.pipeline,
+                trace_id=file.trace_id, member=member,
+            )  # fmt: skip
+            if row is not None and part.ignored is None:
+                registered.append(row["file_id"])
+        return registered
+
+    def _reader(self, file: _File) -> ObjectReader:
+        return ObjectReader(
+            lambda offset: self._store.open(
+                file.bucket, file.object, file.generation, offset=offset, size=file.object_size
+            ),
+            file.object_size,
+        )
+
+    def _open(self, file: _File, offset: int) -> Stream:
+        """The file's bytes from an offset on."""
+        if file.member:
+            return open_member(self._reader(file), file.object_size, file.member, offset=offset)
+        return self._store.open(file.bucket, file.object, file.generation, offset=offset, size=file.size)
 
     def _release(self, file: _File) -> None:
         """Let the next delivery read on at once, if the ledger can be told."""
         with contextlib.suppress(LedgerDown):
             self._db.rows("release_file", file=file.id, attempt=file.attempt)
 
-    def _read(self, file: _File, line: Pipeline) -> _Reading:
+    def _read(self, file: _File, line: Pipeline, until: float) -> _Reading:
         """Read the file within the time budget; how far that was."""
-        until = time.monotonic() + self._settings.ingest_budget
         layout, cursor = file.layout, file.cursor
         if layout is None:
             layout = self._detect(file, line)
@@ -216,7 +301,9 @@ class Ingest:
                 cursor=cursor.offset,
                 next_line=cursor.line + 1,
             )
-        stream = self._store.open(file.bucket, file.name, file.generation, offset=cursor.offset, size=file.size)
+        form = line.form(file.part, layout.header)
+        maker = Maker(form, layout)
+        stream = self._open(file, cursor.offset)
         nudged_at, records = 0.0, cursor.record
         for chunk in read(
             stream,
@@ -227,9 +314,9 @@ class Ingest:
             chunk_bytes=CHUNK_BYTES,
         ):
             if layout.header is None and chunk.before.record == 0 and chunk.rows:
-                _check_no_header(chunk.rows[0], line)
+                check_no_header(chunk.rows[0], form)
             records = chunk.after.record
-            if not self._write(file, line, layout, chunk):
+            if not self._write(file, line, maker, chunk):
                 log("INFO", "The file is no longer ours to read", session_id=file.session, file=file.name)
                 return _Reading.NO_LONGER_OURS
             if time.monotonic() > until:
@@ -237,24 +324,32 @@ class Ingest:
             if time.monotonic() - nudged_at > NUDGE_EVERY:
                 self._dispatcher.nudge(file.session)
                 nudged_at = time.monotonic()
-        if records == 0:
+        if records == 0 and not form.may_be_empty:
             raise InputError(
                 "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
             )
         return _Reading.TO_ITS_END
 
     def _detect(self, file: _File, line: Pipeline) -> Layout:
-        stream = self._store.open(file.bucket, file.name, file.generation, offset=0, size=file.size)
+        stream = self._open(file, 0)
         head = b""
         while len(head) < HEAD and (block := stream.read(HEAD - len(head))):
             head += block
+        form = line.form(file.part, None)
         return detect(
-            head, whole=len(head) >= file.size, columns=line.columns, required=line.required, limits=self._limits
+            head,
+            whole=len(head) >= file.size,
+            columns=form.columns,
+            required=form.required,
+            limits=self._limits,
+            headerless=form.headerless,
+            may_be_empty=form.may_be_empty,
         )
 
-    def _write(self, file: _File, line: Pipeline, layout: Layout, chunk: Chunk) -> bool:
+    def _write(self, file: _File, line: Pipeline, maker: Maker, chunk: Chunk) -> bool:
         """Write a chunk in one transaction; False if the file is no longer ours."""
-        made = _Maker(file, line, layout).make(chunk)
+        made = maker.make(chunk)
+        origin = Origin(session=file.session, file=file.id, name=file.name)
         try:
             with self._db.transaction() as transaction:
                 moved = transaction.row(
@@ -272,7 +367,12 @@ class Ingest:
                 )
                 if moved is None:
                     raise _TakenOver
-                _store_rows(transaction, file, made, first=moved["first_item_no"])
+                first: int = moved["first_item_no"]
+                owners = None if line.grouping else _owners(transaction, file, [one.row for one in made])
+                transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
+                if line.grouping:
+                    new = NewItems(session=file.session, first=first, beyond=first + len(made))
+                    line.grouping.merge(transaction, new, file.options)
         except _TakenOver:
             return False
         return True
@@ -280,7 +380,7 @@ class Ingest:
     def _continue_later(self, file: _File) -> None:
         """Release the file and publish its continuation; should that be lost, rescue publishes another."""
         self._db.rows("release_file", file=file.id, attempt=file.attempt)
-        self.publish_continuation(file.session, file.id, pipeline=file.name.split("/", 1)[0], trace_id=file.trace_id)
+        self.publish_continuation(file.session, file.id, pipeline=file.pipeline, trace_id=file.trace_id)
 
     def publish_continuation(self, session: UUID, file: int, *, pipeline: str, trace_id: str | None) -> None:
         """Ask for a file to be read on from its cursor."""
@@ -320,108 +420,11 @@ class _TakenOver(Exception):
     """The cursor is not where we left it, or the session was cancelled; the chunk is not ours to write."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    """One record as it will stand in the ledger."""
-
-    line: int
-    row: ValidRow | InvalidRow
-    cells: Sequence[str]
-
-
-class _Maker:
-    """Makes items of the records of one file."""
-
-    def __init__(self, file: _File, line: Pipeline, layout: Layout) -> None:
-        self._pipeline = line
-        self._width = len(layout.columns)
-        at = {name: i for i, name in enumerate(layout.columns) if name is not None}
-        self._places = [at.get(name) for name in line.columns]
-        self._plain = self._places == list(range(len(line.columns))) and self._width == len(line.columns)
-        self._extras = [(layout.names[i], i) for i, name in enumerate(layout.columns) if name is None]
-
-    def make(self, chunk: Chunk) -> list[_Made]:
-        """The chunk's records, each valid or with the reason why not."""
-        made = []
-        for index, (line, cells) in enumerate(zip(chunk.lines, chunk.rows, strict=True)):
-            defect = chunk.defects.get(index) if chunk.defects else None
-            made.append(_Made(line=line, row=_defective(defect) if defect else self._row(cells), cells=cells))
-        return made
-
-    def _row(self, cells: Sequence[str]) -> ValidRow | InvalidRow:
-        n = len(cells)
-        if self._plain and n == self._width:
-            return self._pipeline.validate(cells, {})
-        if n > self._width and any(cell.strip() for cell in cells[self._width :]):
-            return InvalidRow(
-                column=str(self._width + 1),
-                code="input.too_many_cells",
-                reason=f"The row has {n} cells, its header {self._width}; put cells that hold the delimiter in quotes.",
-            )
-        picked = [cells[place] if place is not None and place < n else None for place in self._places]
-        extra = {name: cells[place] for name, place in self._extras if place < n and cells[place]}
-        return self._pipeline.validate(picked, extra)
-
-
-def _check_no_header(cells: Sequence[str], line: Pipeline) -> None:
-    """Raise InputError if the first row is a header in other words: its columns would be taken by their position."""
-    if any(cell.strip().lower() in line.header_words for cell in cells):
-        found, wanted = ", ".join(cell.strip()[:40] for cell in cells[:10]), ",".join(line.columns)
-        message = (
-            f"The header names none of the columns: it reads {found!r}. Write {wanted} there and drop the file again."
-        )
-        raise InputError(message, code="input.missing_column")
-
-
-def _defective(defect: Defect) -> InvalidRow:
-    return InvalidRow(column=defect.column or "1", code=defect.code, reason=defect.reason)
-
-
-def _store_rows(transaction: Transaction, file: _File, made: Sequence[_Made], *, first: int) -> None:
-    """COPY a chunk's items; a key the session has already makes a duplicate that names its owner."""
-    keys = [one.row.key for one in made if isinstance(one.row, ValidRow)]
-    rows = transaction.rows("owners_of_keys", session=file.session, keys=keys) if keys else []
-    owners: dict[str, int] = {row["key"]: row["item_no"] for row in rows}
-    transaction.copy("copy_items", _copy_text(file, made, owners, first=first))
-
-
-def _copy_text(file: _File, made: Sequence[_Made], owners: dict[str, int], *, first: int) -> Iterator[bytes]:
-    """The items in COPY's text format, in pieces."""
-    head = f"{file.session}\t"
-    lines: list[str] = []
-    for number, one in enumerate(made, start=first):
-        start = f"{head}{number}\t{file.id}\t{one.line}\t"
-        row = one.row
-        if isinstance(row, ValidRow):
-            raw = orjson.dumps(row.input)
-            digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
-            body = raw.decode().replace("\\", "\\\\")
-            key = _escaped(row.key)
-            owner = owners.setdefault(row.key, number)
-            if owner == number:
-                lines.append(f"{start}{key}\t{body}\t\\\\x{digest}\tavailable\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\n")
-            else:
-                reason = f"The same key stands in item {owner}; the first row wins."
-                lines.append(
-                    f"{start}{key}\t{body}\t\\\\x{digest}\tcompleted\tduplicate\tsame_key\t\\N\t{reason}\tnow\t{owner}\n"
-                )
-        else:
-            shown = {"record": [clean(cell[:1_000]) for cell in one.cells[:100]], "column": clean(row.column)}
-            body = orjson.dumps(shown).decode().replace("\\", "\\\\")
-            reason = _escaped(f"{file.name}, line {one.line}, column {row.column}: {row.reason}")
-            lines.append(f"{start}\\N\t{body}\t\\N\trejected\trejected\t{row.code}\t{row.code}\t{reason}\tnow\t\\N\n")
-        if len(lines) >= COPY_PIECE:
-            yield "".join(lines).encode()
-            lines.clear()
-    yield "".join(lines).encode()
-
-
-def _escaped(text: str) -> str:
-    """Text as one field of COPY's text format."""
-    text = clean(text)
-    if "\\" in text or "\t" in text or "\n" in text or "\r" in text:
-        text = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return text
+def _owners(transaction: Transaction, file: _File, rows: Sequence[ValidRow | InvalidRow]) -> dict[str, int]:
+    """Which of the rows' keys the session has already, and the item that owns each."""
+    keys = [row.key for row in rows if isinstance(row, ValidRow)]
+    found = transaction.rows("owners_of_keys", session=file.session, keys=keys) if keys else []
+    return {row["key"]: row["item_no"] for row in found}
 
 
 def _unknown_prefix(name: str) -> InputError:

@@ -71,6 +71,7 @@ class Options(BaseModel):
     budget: Annotated[int, Field(ge=0), BeforeValidator(_micros)] | None = None
     on_missing: OnMissing = OnMissing.CREATE
     max_failed: Annotated[str, BeforeValidator(_share)] = "50%"
+    watchlist: bool = False
     session: UUID | None = None
 
     @classmethod

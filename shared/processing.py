@@ -10,9 +10,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar, assert_never
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, assert_never
 from uuid import UUID, uuid4
 
 from shared import items as ledger
@@ -20,21 +21,22 @@ from shared.calls import PlannedCall, Verdict, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import LedgerDown, StatementFailed
+from shared.errors import DatabaseError, LedgerDown, StatementFailed
 from shared.items import CallEnd, Claimed, Item, Settlement
-from shared.limits import MISSED_AFTER, reserve_slots
+from shared.limits import AHEAD, reserve_slots, slow_down
 from shared.logs import log
 from shared.messages import ItemsNotice
 from shared.options import Options
-from shared.pipelines.base import Pipeline, Settled
+from shared.pipelines.base import Dialogue, Pipeline, Settled
 from shared.retry import RetryPolicy, next_step
 from shared.states import CallState, Hold, Outcome
 from shared.upstreams.base import Answer, ErrorClass, Failure
 
 _T = TypeVar("_T")
 
-# A message's answers are settled together when the rest follow this soon after the first, in seconds.
-GATHER = 0.25
+# A message's items are settled together when the rest follow this soon after the first, in seconds. What was paid
+# for is not kept waiting; the rest may be, so that ten films are one transaction.
+GATHER, GATHER_UNPAID = 0.25, 10.0
 BUDGET_BUSY_WAIT = 2.0
 RATE_LIMITED = "upstream.rate_limited"
 
@@ -83,126 +85,217 @@ class Processor:
         return executor.submit(self.pipeline.upstream.call, planned.request, timeout=self.settings.request_timeout)
 
 
+@dataclass(kw_only=True, slots=True)
+class _Talk:
+    """One item's dialogue with the upstream, as far as it has come."""
+
+    item: Item
+    dialogue: Dialogue
+    asked: bool = False  # whether any request left; what is remembered needs none
+    paid: CallEnd | None = None  # the end of its one paid call
+
+
 class _Run:
     """One message's items from claim to settle."""
 
     def __init__(self, processor: Processor, session: UUID, claimed: Claimed, deadline: float) -> None:
         self._processor, self._session, self._claimed, self._deadline = processor, session, claimed, deadline
         self._db, self._pipeline, self._settings = processor.db, processor.pipeline, processor.settings
+        self._waiting: deque[PlannedCall] = deque()
         self._calls: dict[Future[Answer | Failure], PlannedCall] = {}
+        self._talks: dict[int, _Talk] = {}
+        self._ended: list[Settlement] = []
+        self._settle_at = 0.0
+        self._patient_until: float | None = None  # when waiting calls are handed back unless slots were given
         self._began = time.monotonic()
 
     def go(self) -> None:
-        """Settle what needs no call, then admit and call the rest, settling as answers come."""
-        planned = list(self._plan())
+        """Settle what needs no call, then admit and call the rest, settling as they end."""
+        self._begin()
         try:
-            self._admit(deque(planned))
+            while self._waiting or self._calls:
+                if self._waiting:
+                    self._admit()
+                else:
+                    self._wait()
         finally:  # also when the ledger went away: what was paid for is settled
+            self._waiting.clear()
             while self._calls:
-                wait(self._calls, return_when=FIRST_COMPLETED)
-                wait(self._calls, timeout=GATHER, return_when=ALL_COMPLETED)
-                self._settle_finished()
+                self._wait()
+            self._settle_ended()
 
-    def _plan(self) -> Iterator[PlannedCall]:
-        """The calls to make; items that need none are settled on the way."""
+    def _begin(self) -> None:
+        """Start the items' dialogues; items that need none end."""
         options = self._claimed.options
-        rows = {item.number: item.input for item in self._claimed.items if item.kept is None}
-        done = {number: Settled(outcome=Outcome.SKIPPED, code="dry_run") for number in rows} if options.dry_run else {}
+        fresh = [item for item in self._claimed.items if item.kept is None]
         try:
-            done = done or self._pipeline.settle_without_call(self._db, rows, options)
+            begun: Mapping[int, Settled | Dialogue] = (
+                {item.number: Settled(outcome=Outcome.SKIPPED, code="dry_run") for item in fresh}
+                if options.dry_run
+                else self._pipeline.begin(self._db, fresh, options)
+            )
         except StatementFailed as error:  # the domain table is missing, say: found out before anything is paid
-            stopped = [_handed_back(item, "held") if item.kept is None else self._without_call(item, None)
+            stopped = [_handed_back(item, "held") if item.kept is None else self._kept(item)
                        for item in self._claimed.items]  # fmt: skip
             self._settle([self._refused(one, error) for one in stopped])
             return
-        self._settle([self._without_call(item, done.get(item.number)) for item in self._claimed.items
-                      if item.number in done or item.kept is not None])  # fmt: skip
+        talks = []
         for item in self._claimed.items:
-            if item.number not in done and item.kept is None:
-                request = self._pipeline.request(item.input)
-                estimate = self._pipeline.estimate(request)
-                yield PlannedCall(
-                    id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros
-                )
+            if item.kept is not None:
+                self._end(self._kept(item))
+            elif isinstance(start := begun[item.number], Settled):
+                self._end(self._settlement(item, start))
+            else:
+                talk = self._talks[item.number] = _Talk(item=item, dialogue=start)
+                talks.append((talk, None))
+        self._settle_ended()
+        if talks:
+            _ = self._pipeline.upstream  # made before slots are given: they would be gone when it is
+        self._advance(talks)
 
-    def _without_call(self, item: Item, settled: Settled | None) -> Settlement:
-        if settled is None:  # an earlier attempt paid for the answer and could not write it
-            return self._enriched(item, dict(item.kept or {}), call=None)
-        return Settlement(
-            item=item,
-            outcome=settled.outcome,
-            code=settled.code,
-            error_code=settled.error_code,
-            error_message=settled.error_message,
+    def _kept(self, item: Item) -> Settlement:
+        """An earlier attempt paid for the answer and could not write it."""
+        return self._settlement(item, Settled(outcome=Outcome.ENRICHED, result=dict(item.kept or {})))
+
+    def _advance(self, heard: Sequence[tuple[_Talk, Answer | Failure | None]]) -> None:
+        """Tell dialogues what they were answered, until each has ended or waits for a request to leave."""
+        while heard:
+            requests = [(talk, said[0]) for talk, answer in heard if (said := self._tell(talk, answer)) is not None]
+            known: Mapping[Any, Answer] = {}
+            if requests and self._pipeline.caches:
+                known = self._pipeline.recall(self._db, [request for _, request in requests])
+            heard = []
+            for talk, request in requests:
+                if self._pipeline.caches and request in known:
+                    heard.append((talk, known[request]))
+                else:
+                    self._waiting.append(self._planned(talk.item, request))
+
+    def _tell(self, talk: _Talk, answer: Answer | Failure | None) -> tuple[Any] | None:
+        """The dialogue's next request; None if it has ended."""
+        try:
+            return (talk.dialogue.send(answer),)  # type: ignore[arg-type]  # None starts it
+        except StopIteration as end:
+            ending: Settled | Failure = end.value
+        except Exception as error:  # a fault of ours that one item brought to light; its neighbours go on
+            log("ERROR", "Unforeseen error in a dialogue", error=error, **talk.item.log_fields())
+            ending = _unexpected(error, call_state="failed")
+        del self._talks[talk.item.number]
+        self._end(self._judged(talk, ending))
+        return None
+
+    def _planned(self, item: Item, request: Any) -> PlannedCall:
+        estimate = self._pipeline.estimate(request)
+        return PlannedCall(
+            id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros,
+            paid=self._pipeline.paid,
+        )  # fmt: skip
+
+    def _admit(self) -> None:
+        """Start waiting calls at their slots; hand back those whose slot is too far away."""
+        now = time.monotonic()
+        if self._patient_until is None:
+            self._patient_until = min(now + self._settings.max_wait, self._deadline - self._settings.request_timeout)
+        left = max(0.0, self._patient_until - now)
+        slots = reserve_slots(
+            self._db,
+            self._settings.upstream,
+            self._processor.limits,
+            n=len(self._waiting),
+            tokens=max(call.tokens for call in self._waiting),
+            max_wait=min(left, AHEAD),
         )
-
-    def _admit(self, waiting: deque[PlannedCall]) -> None:
-        """Start every call at its slot; hand back those whose slot is too far away."""
-        while waiting:
-            patience = min(self._settings.max_wait, self._deadline - time.monotonic() - self._settings.request_timeout)
-            slots = reserve_slots(
-                self._db,
-                self._settings.upstream,
-                self._processor.limits,
-                n=len(waiting),
-                tokens=max(call.tokens for call in waiting),
-                max_wait=max(0.0, patience),
-            )
-            given_at = time.monotonic()
-            if not slots.waits:
-                self._settle([_handed_back(call.item, "rate_limit", due_in=slots.later) for call in waiting])
-                return
-            for slot, count in _together(slots.waits):
-                self._wait_until(given_at + slot)
-                if time.monotonic() - given_at - slot > MISSED_AFTER:
-                    break  # these slots are gone; ask for others
-                self._start([waiting.popleft() for _ in range(count)])
+        if slots.waits:
+            self._patient_until = None
+        elif slots.again < left:
+            self._wait(time.monotonic() + slots.again)
+        else:
+            self._patient_until = None
+            for _ in range(len(self._waiting)):
+                self._give_back(self._waiting.popleft(), "rate_limit", due_in=slots.later)
+        for first, last, count in _together(slots.waits, slots.lateness):
+            while time.monotonic() < slots.given_at + last:
+                self._wait(slots.given_at + last)
+            if time.monotonic() - slots.given_at <= first + slots.lateness:
+                self._start([self._waiting.popleft() for _ in range(count)])
+            # else these slots are gone, and their calls ask for others
 
     def _start(self, planned: Sequence[PlannedCall]) -> None:
         verdicts = start_calls(
             self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
         )
-        back: list[Settlement] = []
         beyond: list[int] = []
         for call in planned:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
                 case Verdict.STARTED:
+                    self._talks[call.item.number].asked = True
                     self._calls[self._processor.call(call)] = call
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
+                    del self._talks[call.item.number]
                 case Verdict.HELD:
-                    back.append(_handed_back(call.item, "held"))
+                    self._give_back(call, "held")
                 case Verdict.BUDGET_BUSY:
-                    back.append(_handed_back(call.item, "budget_busy", due_in=BUDGET_BUSY_WAIT))
+                    self._give_back(call, "budget_busy", due_in=BUDGET_BUSY_WAIT)
                 case Verdict.BUDGET_GONE:
                     beyond.append(call.reserve)
-                    back.append(_handed_back(call.item, "budget"))
+                    self._give_back(call, "budget")
                 case _:
                     assert_never(verdict)
         if beyond:
             reason = "The next call could pass the budget; resume with a higher one to go on."
             self._hold(Hold.BUDGET, reason, needed=max(beyond))
-        self._settle(back)
 
-    def _wait_until(self, moment: float) -> None:
-        """Sleep until a slot, settling calls that end meanwhile."""
-        while (left := moment - time.monotonic()) > 0:
-            if self._calls:
-                done, _ = wait(self._calls, timeout=left, return_when=FIRST_COMPLETED)
-                if done:
-                    self._settle_finished()
-            else:
-                time.sleep(left)
+    def _give_back(self, call: PlannedCall, code: str, *, due_in: float = 0.0) -> None:
+        del self._talks[call.item.number]
+        self._end(_handed_back(call.item, code, due_in=due_in))
 
-    def _settle_finished(self) -> None:
-        finished = [future for future in self._calls if future.done()]
-        self._settle([self._judged(self._calls.pop(future), future) for future in finished])
+    def _wait(self, until: float | None = None) -> None:
+        """Wait until a call has ended or the moment has come, and do what follows from it."""
+        moments = [until] if until is not None else []
+        if self._ended:
+            moments.append(self._settle_at)
+        left = max(0.0, min(moments) - time.monotonic()) if moments else None
+        if self._calls:
+            done, _ = wait(self._calls, timeout=left, return_when=FIRST_COMPLETED)
+            if done:
+                self._hear()
+        elif left:
+            time.sleep(left)
+        if self._ended and time.monotonic() >= self._settle_at:
+            self._settle_ended()
 
-    def _judged(self, call: PlannedCall, future: Future[Answer | Failure]) -> Settlement:
-        """What the end of a call means for its item."""
-        answer = _outcome(call, future)
+    def _hear(self) -> None:
+        """Pass on the answers that have come."""
+        finished = [(self._calls.pop(future), future) for future in list(self._calls) if future.done()]
+        answers = [(call, _outcome(call, future)) for call, future in finished]
+        for call, answer in answers:
+            if call.paid:
+                self._talks[call.item.number].paid = self._call_end(call, answer)
+        try:
+            self._learn(answers)
+        except DatabaseError as error:  # the answers themselves are what matters
+            log("WARNING", "What answers teach could not be kept", session_id=self._session, reason=str(error))
+        self._advance([(self._talks[call.item.number], answer) for call, answer in answers])
+
+    def _learn(self, answers: Sequence[tuple[PlannedCall, Answer | Failure]]) -> None:
+        """Keep answers for other sessions, and the pace an upstream asked for."""
+        if self._pipeline.caches:
+            good = {call.request: answer for call, answer in answers if isinstance(answer, Answer)}
+            self._pipeline.remember(self._db, good)
+        for _, answer in answers:
+            if isinstance(answer, Failure) and answer.code == RATE_LIMITED:
+                slow_down(
+                    self._db,
+                    self._settings.upstream,
+                    self._processor.limits,
+                    said=answer.limits,
+                    retry_after=answer.retry_after,
+                )
+
+    def _call_end(self, call: PlannedCall, answer: Answer | Failure) -> CallEnd:
         unknown = isinstance(answer, Failure) and answer.call_state == "unknown"
-        end = CallEnd(
+        return CallEnd(
             id=call.id,
             state=CallState.SUCCEEDED if isinstance(answer, Answer) else CallState(answer.call_state),
             response_id=answer.response_id,
@@ -211,43 +304,70 @@ class _Run:
             tokens_out=answer.usage.output_tokens if answer.usage else None,
             cost=None if unknown else self._cost(call, answer),
         )
-        if isinstance(answer, Answer):
-            return self._enriched(call.item, self._pipeline.result(call.item.input, answer), call=end)
+
+    def _judged(self, talk: _Talk, ending: Settled | Failure) -> Settlement:
+        """What the end of a dialogue means for its item."""
+        if isinstance(ending, Settled):
+            if self._pipeline.caches and ending.result is not None:
+                ending.result["from_cache"] = not talk.asked
+            return self._settlement(talk.item, ending, call=talk.paid)
         policy = RetryPolicy(max_failures=self._settings.max_failures, base=self._settings.retry_base)
+        limited = ending.code == RATE_LIMITED
         step = next_step(
-            answer.kind,
-            failures=call.item.failures,
+            ending.kind,
+            failures=talk.item.failures,
             policy=policy,
-            retry_after=answer.retry_after,
-            snoozes=call.item.snoozes if answer.code == RATE_LIMITED else None,
+            retry_after=ending.retry_after,
+            snoozes=talk.item.snoozes if limited else None,
         )
         if step.hold:
-            self._hold(Hold.SYSTEMIC, f"{answer.code}: {answer.message}", call=call.id)
+            self._hold(Hold.SYSTEMIC, f"{ending.code}: {ending.message}", since=self._began)
         return Settlement(
-            item=call.item,
+            item=talk.item,
             outcome=Outcome.FAILED if step.wait is None else None,
-            code=answer.code,
+            code=ending.code,
             counts=step.counts,
-            snoozed=answer.code == RATE_LIMITED and not step.counts,
+            snoozed=limited and not step.counts,
             due_in=step.wait or 0.0,
-            error_code=answer.code,
-            error_message=answer.message,
-            call=end,
+            error_code=ending.code,
+            error_message=ending.message,
+            call=talk.paid,
         )
 
     def _cost(self, call: PlannedCall, answer: Answer | Failure) -> int:
         """What the call cost; an answer that does not say what it used is taken to have cost what was reserved."""
-        if isinstance(answer, Answer) and not answer.usage.total:
+        if isinstance(answer, Answer) and not (answer.usage and answer.usage.total):
             return call.reserve
         return self._pipeline.cost(answer)
 
-    def _enriched(self, item: Item, result: dict[str, Any], *, call: CallEnd | None) -> Settlement:
-        domain = self._pipeline.domain(item.input, result) if self._claimed.options.writes_domain else None
-        return Settlement(item=item, outcome=Outcome.ENRICHED, result=result, domain=domain, call=call)
+    def _settlement(self, item: Item, settled: Settled, *, call: CallEnd | None = None) -> Settlement:
+        writes = self._claimed.options.writes_domain
+        return Settlement(
+            item=item,
+            outcome=settled.outcome,
+            code=settled.code,
+            result=settled.result,
+            domain=self._pipeline.domain(item.input, settled) if writes else None,
+            error_code=settled.error_code,
+            error_message=settled.error_message,
+            call=call,
+        )
 
-    def _hold(self, hold: Hold, reason: str, *, call: UUID | None = None, needed: int | None = None) -> None:
+    def _end(self, settlement: Settlement) -> None:
+        """Have the settlement written with those that follow soon; never later than its kind allows."""
+        if not self._ended:
+            self._settle_at = time.monotonic() + (GATHER if self._pipeline.paid else GATHER_UNPAID)
+        self._ended.append(settlement)
+
+    def _settle_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self._settle(ended)
+
+    def _hold(self, hold: Hold, reason: str, *, since: float | None = None, needed: int | None = None) -> None:
+        """Hold the session; `since` is when (monotonic) that began which speaks for it: a later resume outweighs it."""
+        age = None if since is None else time.monotonic() - since
         held = self._until_deadline(
-            "hold_session", session=self._session, hold=hold, reason=reason, call_id=call, needed=needed
+            "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
         )
         if held:
             log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
@@ -302,7 +422,7 @@ class _Run:
             item=settlement.item,
             outcome=None if systemic else Outcome.FAILED,
             code=error.code if not systemic else "answered" if settlement.result else settlement.code,
-            result=settlement.result,
+            result=settlement.result if self._pipeline.paid else None,
             error_code=error.code,
             error_message=str(error),
             call=settlement.call,
@@ -319,21 +439,24 @@ def _outcome(call: PlannedCall, future: Future[Answer | Failure]) -> Answer | Fa
     if error is None:
         return future.result()
     log("ERROR", "Unforeseen error in a call", error=error, **call.item.log_fields())
+    return _unexpected(error, call_state="unknown")
+
+
+def _unexpected(error: BaseException, *, call_state: Literal["failed", "unknown"]) -> Failure:
     return Failure(
         kind=ErrorClass.TRANSIENT,
         code="upstream.unexpected",
         message=f"The call broke with {type(error).__name__}; the log has the traceback.",
-        call_state="unknown",
+        call_state=call_state,
     )
 
 
-def _together(waits: Iterable[float]) -> Iterator[tuple[float, int]]:
-    """Slots within 50 ms of each other as one: when the last of them begins, and how many they are."""
+def _together(waits: Iterable[float], lateness: float) -> Iterator[tuple[float, float, int]]:
+    """Slots so near that all may wait for the last as one: when the first and the last begin, and how many they are."""
     left = list(waits)
     while left:
-        together_until = left[0] + MISSED_AFTER
-        group = [slot for slot in left if slot <= together_until]
-        yield group[-1], len(group)
+        group = [slot for slot in left if slot <= left[0] + lateness / 2]  # the other half is for being late
+        yield group[0], group[-1], len(group)
         left = left[len(group) :]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -11,8 +11,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from shared.config import Settings
 from shared.db import Database, Row
 from shared.dispatch import Dispatcher
-from shared.errors import Conflict, Gone, NotFound, UsageError
-from shared.options import MICROS
+from shared.errors import Conflict, Gone, InputError, NotFound, UsageError
+from shared.options import MICROS, Options
+from shared.pipelines import PIPELINES
 from shared.states import Hold, Outcome, SessionStatus
 
 CANCEL_SECONDS = 20.0
@@ -22,6 +23,42 @@ REPROCESSABLE = frozenset(Outcome) - {Outcome.DUPLICATE, Outcome.MERGED, Outcome
 def session_id(bucket: str, name: str, generation: int) -> UUID:
     """The session of one generation of an uploaded object."""
     return uuid5(NAMESPACE_URL, f"gs://{bucket}/{name}/{generation}")
+
+
+def export_session_ids(bucket: str, export: str) -> Iterator[UUID]:
+    """The sessions of an export: the first, and for each that was ended for good the one that follows it."""
+    found = uuid5(NAMESPACE_URL, f"gs://{bucket}/{export}")
+    while True:
+        yield found
+        found = uuid5(found, "next")
+
+
+def session_of_export(db: Database, bucket: str, export: str) -> UUID:
+    """The session the files of an export belong to: the first that is neither expired nor cancelled."""
+    for session in export_session_ids(bucket, export):
+        found = db.row("session", session=session)
+        if found is None or (found["expired_at"] is None and found["cancelled_at"] is None):
+            return session
+    raise AssertionError("the ids never end")
+
+
+def check_joins(db: Database, session: UUID, slug: str, options: Options) -> None:
+    """Raise InputError if a file of this pipeline cannot join the session; one that does not exist is made."""
+    found = db.row("session", session=session)
+    if found is None:
+        return
+    reason = None
+    if found["expired_at"] is not None or found["cancelled_at"] is not None:
+        reason = "has expired" if found["expired_at"] is not None else "is cancelled"
+    elif found["pipeline"] != slug:
+        reason = f"belongs to pipeline {found['pipeline']}"
+    else:
+        own, has = options.explicit(), Options.model_validate(found["options"]).model_dump(mode="json")
+        other = ", ".join(name.replace("_", "-") for name, value in own.items() if has[name] != value)
+        reason = f"has another {other} and keeps it" if other else None
+    if reason:
+        message = f"The file cannot join session {session}, which {reason}; drop it as a session of its own."
+        raise InputError(message, code="input.session")
 
 
 class Sessions:
@@ -66,6 +103,12 @@ class Sessions:
         age = (datetime.now(UTC) - found["created_at"]).total_seconds()
         per_second = round(sum(int(row["recent"]) for row in counted.values()) / min(10.0, max(1.0, age)), 2)
         calls = {row["state"]: row for row in self._db.rows("call_totals", session=session)}
+        slug = found["pipeline"]
+        own = (
+            self._db.row(f"{slug}_status", session=session)
+            if slug in PIPELINES and PIPELINES[slug].tells_more
+            else None
+        )
         ended = SessionStatus(found["status"]).ended
         return {
             "session_id": str(found["id"]),
@@ -79,6 +122,7 @@ class Sessions:
             "open": opened,
             "running": sum(int(row["running"]) for row in counted.values()),
             **counts,
+            **(own or {}),
             "progress_percent": round(100 * settled / total, 1) if total else (100.0 if ended else 0.0),
             "spent_usd": found["spent"] / MICROS,
             "reserved_usd": found["reserved"] / MICROS,
@@ -108,7 +152,7 @@ class Sessions:
     def pause(self, session: UUID, *, reason: str = "paused by a person") -> None:
         """Stop handing out items; calls in flight end and are settled. Raises Conflict where nothing works."""
         found = self.get(session)
-        held = {"hold": Hold.PERSON, "reason": reason, "call_id": None, "needed": None}
+        held = {"hold": Hold.PERSON, "reason": reason, "age": None, "needed": None}
         if self._db.row("hold_session", session=session, **held) is None:
             raise Conflict(f"The session is {found['status']}; only one that still works can be paused.")
 
@@ -175,10 +219,27 @@ class Sessions:
         self._dispatcher.nudge(session)
         return opened
 
+    def match(self, session: UUID, item_no: int, *, tmdb_id: int | None) -> int:
+        """Have an item's film be this one of TMDB's, or none of them, in this and every later session.
+
+        Answers the item that owns the film, which has its turn again. Raises NotFound, Conflict or Gone.
+        """
+        if self._alive(session)["pipeline"] != "movies":
+            raise Conflict("Only films are matched; the session is none of pipeline movies.")
+        row = self._db.row("decide_match", session=session, item_no=item_no, tmdb_id=tmdb_id)
+        if row is None:
+            raise NotFound(f"Session {session} has no film item {item_no}.")
+        if row["film"] is None:
+            raise Conflict(f"Item {item_no} belongs to no film of the export; drop the file that names its film.")
+        self._dispatcher.nudge(session)
+        return int(row["item_no"])
+
     def verify(self, session: UUID) -> Row:
         """The violations of the invariants found in one session, and its calls by state."""
-        self.get(session)
+        slug = self.get(session)["pipeline"]
         findings = self._db.rows("verify_session", session=session)
+        if slug in PIPELINES:
+            findings += self._db.rows(f"{slug}_verify", session=session)
         calls = self._db.rows("call_totals", session=session)
         return {
             "session_id": str(session),

@@ -90,3 +90,4 @@ class FileState(StrEnum):
     READ = "read"  # to its end
     FAILED = "failed"  # unreadable, replaced or deleted in mid-read
     REPEATED = "repeated"  # the session already has a file with this checksum
+    IGNORED = "ignored"  # of no use to the pipeline; `error` says why

@@ -1,16 +1,17 @@
-"""The object store: an uploaded object as a stream pinned to its generation, result objects as writers."""
+"""The object store: an uploaded object as a stream pinned to its generation, or read here and there; result writers."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol
 
 from shared.errors import ObjectGone, StorageDown
 
 BLOCK = 4 * 1024 * 1024
+KEPT = 256 * 1024  # what an ObjectReader holds
 TIMEOUT = 30.0
 
 
@@ -20,7 +21,7 @@ class Store(Protocol):
     def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> ObjectStream:
         """One generation of an object, from a byte offset on."""
 
-    def write(self, bucket: str, name: str, content_type: str) -> Any:
+    def write(self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None) -> Any:
         """A context manager giving a binary writer; the object appears when the block ends well, and only then."""
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
@@ -53,6 +54,51 @@ class ObjectStream:
         return taken
 
 
+class ObjectReader:
+    """An object to be read here and there, from as few streams as that allows.
+
+    What follows is read on from the same stream. One that is opened near the object's end begins early enough for all
+    that stands there, the directory of a ZIP archive with its end.
+    """
+
+    def __init__(self, fetch: Callable[[int], _Readable], size: int) -> None:
+        self._fetch, self._size = fetch, size
+        self._at = 0
+        self._stream: _Readable | None = None
+        self._kept, self._start = b"", 0
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset of the object; costs nothing."""
+        self._at = offset
+        return offset
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes from there, b"" at the end; raises ObjectGone or StorageDown."""
+        if self._at >= self._size:
+            return b""
+        if not self._start <= self._at < self._start + len(self._kept):
+            self._go()
+        begin = self._at - self._start
+        taken = self._kept[begin : begin + size]
+        self._at += len(taken)
+        return taken
+
+    def _go(self) -> None:
+        """Keep the piece of the object that holds the offset."""
+        if self._stream is None or self._at != self._start + len(self._kept):
+            self._kept, self._start = b"", max(0, min(self._at, self._size - KEPT))
+            self._stream = self._fetch(self._start)
+        while self._start + len(self._kept) <= self._at:
+            self._start += len(self._kept)
+            self._kept = self._stream.read(KEPT)
+            if not self._kept:
+                raise ObjectGone("The object ended before its announced size: it was replaced while it was read.")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 class CloudStore:
     """Google Cloud Storage, or its emulator where STORAGE_EMULATOR_HOST says so."""
 
@@ -71,10 +117,22 @@ class CloudStore:
         return ObjectStream(blob, offset=offset, size=size, generation=generation)
 
     @contextmanager
-    def write(self, bucket: str, name: str, content_type: str) -> Iterator[BinaryIO]:
-        """A binary writer; nothing appears when the block raises (text mode would publish the torn object)."""
-        blob = self.client().bucket(bucket).blob(name)
-        with translated(), blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True) as writer:
+    def write(
+        self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Iterator[BinaryIO]:
+        """A binary writer; nothing appears when the block raises (text mode would publish the torn object).
+
+        It holds a block of what was written; the library's own choice is 40 MiB, for each of the threads that write.
+        While the store is away it tries for 30 s; the library would for 120.
+        """
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        retry = DEFAULT_RETRY.with_timeout(TIMEOUT)
+        blob = self.client().bucket(bucket).blob(name, chunk_size=BLOCK)
+        if metadata:
+            blob.metadata = dict(metadata)
+        opened = blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=retry)
+        with translated(), opened as writer:
             yield writer
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
@@ -12,7 +13,8 @@ from typing import Any
 from shared.errors import ObjectGone
 from shared.events import UploadedObject
 from shared.messages import Message
-from shared.upstreams.base import Answer, Failure, Usage
+from shared.upstreams.base import Answer, Failure, JsonAnswer, TextAnswer, Usage
+from shared.upstreams.tmdb import Details, Search
 
 
 class FakePublisher:
@@ -44,6 +46,8 @@ class FakeStore:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.generation = 1000
+        self.checksums = False  # whether objects have one, as they have in the bucket
+        self.written: list[UploadedObject] = []  # what announces each object that was written and not put
         self.on_read: Callable[[int], None] = lambda offset: None
 
     def put(self, bucket: str, name: str, data: bytes, **metadata: str) -> UploadedObject:
@@ -55,7 +59,7 @@ class FakeStore:
             name=name,
             generation=self.generation,
             size=len(data),
-            checksum=None,
+            checksum=hashlib.md5(data).hexdigest() if self.checksums else None,
             metadata={key.replace("_", "-"): value for key, value in metadata.items()},
         )
 
@@ -76,10 +80,12 @@ class FakeStore:
         return Stream()
 
     @contextmanager
-    def write(self, bucket: str, name: str, content_type: str) -> Iterator[BytesIO]:
+    def write(
+        self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Iterator[BytesIO]:
         writer = BytesIO()
         yield writer
-        self.put(bucket, name, writer.getvalue())
+        self.written.append(self.put(bucket, name, writer.getvalue(), **(metadata or {})))
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         gone = [key for key in self.objects if key[0] == bucket and key[1].startswith(prefix)]
@@ -120,7 +126,7 @@ class FakeUpstream:
 
 def answer(text: str, *, response_id: str = "resp_1") -> Answer:
     """A complete answer of ten tokens in and twenty out."""
-    return Answer(
+    return TextAnswer(
         text=text,
         response_id=response_id,
         created=datetime(2026, 11, 1, tzinfo=UTC),
@@ -129,3 +135,52 @@ def answer(text: str, *, response_id: str = "resp_1") -> Answer:
         limits=None,
         request_id=None,
     )
+
+
+class FakeTmdb:
+    """Finds every film it is asked for under the asked title and year, but those in `unknown`; counts requests."""
+
+    name = "tmdb"
+
+    def __init__(self, *unknown: str) -> None:
+        self._lock = threading.Lock()
+        self.unknown = set(unknown)
+        self.requests: list[Any] = []
+        self.script: Callable[[Any], Answer | Failure | None] = lambda request: None
+
+    def call(self, request: Any, *, timeout: float) -> Answer | Failure:
+        with self._lock:
+            self.requests.append(request)
+        if scripted := self.script(request):
+            return scripted
+        match request:
+            case Search(title=title) if title in self.unknown:
+                return JsonAnswer(body={"results": [], "total_results": 0})
+            case Search(title=title, year=year):
+                return JsonAnswer(body={"results": [tmdb_film(title, year or 2000)], "total_results": 1})
+            case Details(tmdb_id=number):
+                return JsonAnswer(body=_tmdb_facts(number))
+        return JsonAnswer(body={"titles": []})
+
+
+_films: dict[int, tuple[str, int]] = {}
+
+
+def tmdb_film(title: str, year: int) -> dict[str, Any]:
+    """A result of a search of TMDB."""
+    number = int.from_bytes(hashlib.sha256(f"{title}|{year}".encode()).digest()[:4], "big") >> 1
+    _films[number] = title, year
+    return {
+        "id": number, "title": title, "original_title": title, "original_language": "en",
+        "release_date": f"{year}-05-01", "popularity": 1.5, "vote_count": 10, "poster_path": None,
+    }  # fmt: skip
+
+
+def _tmdb_facts(number: int) -> dict[str, Any]:
+    title, year = _films[number]
+    return {
+        "tmdb_id": number, "imdb_id": f"tt{number}", "title": title, "original_title": title, "original_language": "en",
+        "release_date": f"{year}-05-01", "runtime": 90, "genres": ["Drama"], "directors": ["A. Director"],
+        "cast": [{"name": "An Actor", "role": "A Role"}], "tmdb_rating": 7.5, "tmdb_votes": 10,
+        "overview": "What happens.", "poster_path": None, "popularity": 1.5,
+    }  # fmt: skip

@@ -12,7 +12,7 @@ from shared.dispatch import Dispatcher
 from shared.finalizing import Finalizer
 from shared.ingest import Ingest
 from shared.messages import ItemsNotice, decode_continuation, decode_finalize
-from shared.pipelines.artists import Artists
+from shared.pipelines import pipeline
 from shared.processing import Processor
 from shared.rescuing import Rescuer
 from shared.sessions import Sessions
@@ -38,6 +38,7 @@ _MOMENTS = {
     "files": ("lease_expires_at", "updated_at"),
     "items": ("lease_expires_at", "due_at", "dispatched_at", "finalized_at"),
     "calls": ("started_at", "finished_at"),
+    "upstreams": ("requests_tat", "tokens_tat", "recovers_at"),
 }
 
 
@@ -49,16 +50,18 @@ class Workbench:
     url: str
     changes: dict[str, Any] = field(default_factory=dict)
     pipeline_changes: dict[str, Any] = field(default_factory=dict)
-    upstream: FakeUpstream = field(default_factory=FakeUpstream)
+    upstream: Any = field(default_factory=FakeUpstream)
     limits: dict[str, UpstreamLimits] = field(default_factory=dict)
+    slug: str = "artists"
 
     def __post_init__(self) -> None:
         self.publisher, self.store = FakePublisher(), FakeStore()
         pipelines: dict[str, PipelineSettings] = {
-            "artists": DEFAULT_PIPELINES["artists"].model_copy(update={"linger": 0, **self.pipeline_changes})
+            slug: settings.model_copy(update={"linger": 0, **self.pipeline_changes})
+            for slug, settings in DEFAULT_PIPELINES.items()
         }
         values: dict[str, Any] = {
-            "upload_bucket": "up", "results_bucket": "out", "pipeline": "artists", "lease_grace": 0,
+            "upload_bucket": "up", "results_bucket": "out", "pipeline": self.slug, "lease_grace": 0,
             "notice_lost_after": 30, "threads": 4, **self.changes,
         }  # fmt: skip
         self.settings = Settings(
@@ -71,8 +74,11 @@ class Workbench:
         self.dispatcher = Dispatcher(self.db, self.publisher, self.settings)
         self.sessions = Sessions(self.db, self.dispatcher, self.settings)
         self.ingest = Ingest(self.db, self.store, self.dispatcher, self.publisher, self.settings)
-        self.pipeline = Artists(self.settings)
-        self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
+        self.pipeline = pipeline(self.slug, self.settings)
+        if self.slug == "artists":
+            self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
+        else:
+            self.pipeline.__dict__["_tmdb"] = self.upstream
         self.processor = Processor(self.db, self.dispatcher, self.pipeline, self.settings)
         self.finalizer = Finalizer(self.db, self.store, self.dispatcher, self.settings)
         self.rescuer = Rescuer(self.db, self.store, self.dispatcher, self.ingest, self.sessions, self.settings)
@@ -83,7 +89,7 @@ class Workbench:
 
     def deliver(self) -> int:
         """Deliver every message that is out, once; answers how many."""
-        items = self.publisher.take("artists")
+        items = self.publisher.take(self.slug)
         files = self.publisher.take("uploads")
         ends = self.publisher.take("finalize")
         for message in files:
@@ -109,7 +115,8 @@ class Workbench:
         raise AssertionError(f"the session did not end: {self.sessions.status(session)}")
 
     def make_due(self, session: UUID) -> None:
-        """Let the time pass that items wait for."""
+        """Let the time pass that items and upstreams wait for."""
+        self.execute("UPDATE upstreams SET requests_tat = now(), tokens_tat = now()")
         self.execute(f"UPDATE items SET due_at = now() WHERE session_id = '{session}' AND due_at > now()")
 
     def pass_time(self, seconds: float) -> None:
@@ -157,7 +164,7 @@ class Workbench:
 class _Priced:
     """A fake upstream with the worst case of the real one."""
 
-    def __init__(self, upstream: FakeUpstream) -> None:
+    def __init__(self, upstream: Any) -> None:
         self._upstream, self.name = upstream, upstream.name
 
     def call(self, request: Any, *, timeout: float) -> Any:

@@ -1,4 +1,4 @@
-"""The HTTP API: how sessions stand, what came of them, and what may be done to them."""
+"""The HTTP API: uploads, how sessions stand, what came of them, and what may be done to them."""
 
 import functions_framework
 from flask import Request, Response
@@ -8,7 +8,7 @@ from shared.app import App
 from shared.config import Settings
 
 app = App(Settings.from_env(needs=("UPLOAD_BUCKET", "RESULTS_BUCKET")), name="api")
-service = Api(app.db, app.sessions, app.settings)
+service = Api(app.db, app.sessions, app.store, app.settings)
 
 
 @functions_framework.http

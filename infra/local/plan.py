@@ -17,7 +17,6 @@ from infra.local.topology import DEFAULT_TOPOLOGY, ROOT, Topology
 
 PROJECT = "rowlift-local"
 HOST = "127.0.0.1"
-SIMULATED_KEY = "sk-simulated"
 PULL_LEASE = 15  # seconds until messages held by a killed pusher come back
 
 # What of the caller's environment reaches a child: what the machine needs to run programs and to reach the network, and
@@ -25,6 +24,25 @@ PULL_LEASE = 15  # seconds until messages held by a killed pusher come back
 _OF_THE_MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _COVERAGE = "COVERAGE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """A stand-in for an upstream, used while nobody has set a key for the real one."""
+
+    name: str  # of its process and of its module in infra/local/upstreams
+    key_variable: str
+    key: str
+    url_variable: str
+    path: str
+
+
+SIMULATED = (
+    Simulated(
+        name="openai", key_variable="OPENAI_API_KEY", key="sk-simulated", url_variable="OPENAI_BASE_URL", path="/v1"
+    ),
+    Simulated(name="tmdb", key_variable="TMDB_API_TOKEN", key="simulated", url_variable="TMDB_BASE_URL", path="/3"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +87,9 @@ class Plan:
     def port_names(options: Options, topology: Topology, environ: Mapping[str, str]) -> list[str]:
         """Who needs a port, the API first."""
         functions = sorted(topology.functions, key=lambda name: (name != "api", name))
-        simulated = ["openai"] if simulates_openai(topology, environ) else []
+        secrets = {secret for function in topology.functions.values() for secret in function.secrets}
+        wanted = (upstream for upstream in SIMULATED if upstream.key_variable in secrets)
+        simulated = [upstream.name for upstream in wanted if not environ.get(upstream.key_variable)]
         return [*functions, *([] if options.db_url else ["postgres"]), "storage", "pubsub", *simulated]
 
     def url(self, name: str) -> str:
@@ -80,10 +100,9 @@ class Plan:
     def pubsub_host(self) -> str:
         return f"{HOST}:{self.ports['pubsub']}"
 
-    @property
-    def openai_url(self) -> str | None:
-        """Where the simulated OpenAI is, if it is used."""
-        return f"{self.url('openai')}/v1" if "openai" in self.ports else None
+    def simulated(self) -> dict[str, str | None]:
+        """Where each simulated upstream is; none where the real one is used, or no one at all."""
+        return {u.name: f"{self.url(u.name)}{u.path}" if u.name in self.ports else None for u in SIMULATED}
 
     def services_env(self) -> dict[str, str]:
         """The variables under which the client libraries find this stack."""
@@ -109,8 +128,10 @@ class Plan:
         """A function as deployed: functions-framework under gunicorn, with the variables topology.yaml lists."""
         function = self.topology.functions[name]
         offered = dict(self.environ)
-        if self.openai_url is not None:
-            offered |= {"OPENAI_API_KEY": SIMULATED_KEY, "OPENAI_BASE_URL": self.openai_url}
+        addresses = self.simulated()
+        for upstream in SIMULATED:
+            if address := addresses[upstream.name]:
+                offered |= {upstream.key_variable: upstream.key, upstream.url_variable: address}
         env = {
             **self._machine_env(),
             **{key: value for key, value in self.environ.items() if key.startswith(_COVERAGE)},
@@ -137,10 +158,9 @@ class Plan:
             self._module("storage", "infra.local.gcs", "--dir", str(folder), *buckets),
             self._broker(),
         ]
-        if "openai" in self.ports:
-            latency = f"{self.options.simulate_latency:g}"
-            found.append(self._module("openai", "infra.local.upstreams.openai", "--latency", latency))
-        return found
+        latency = ("--latency", f"{self.options.simulate_latency:g}")
+        names = [upstream.name for upstream in SIMULATED if upstream.name in self.ports]
+        return [*found, *(self._module(name, f"infra.local.upstreams.{name}", *latency) for name in names)]
 
     def _module(self, name: str, module: str, *arguments: str, followers: tuple[str, ...] = ()) -> Spec:
         port = self.ports.get(name)
@@ -221,12 +241,6 @@ class Plan:
             env={**self._machine_env(), "DATABASE_URL": self.database_url},
             cwd=ROOT,
         )
-
-
-def simulates_openai(topology: Topology, environ: Mapping[str, str]) -> bool:
-    """Whether some function wants OpenAI and there is no key for the real one."""
-    wanted = any("OPENAI_API_KEY" in function.secrets for function in topology.functions.values())
-    return wanted and not environ.get("OPENAI_API_KEY")
 
 
 def _probe(url: str, *, healthy: bool = False) -> Callable[[], bool]:

@@ -203,7 +203,7 @@ class Supervisor:
             "storage": plan.url("storage"),
             "pubsub": plan.pubsub_host,
             "broker": self._options.pubsub,
-            "openai": plan.openai_url,
+            **plan.simulated(),
             "buckets": {key: plan.topology.full_name(key) for key in plan.topology.buckets},
             "functions": {name: plan.url(name) for name in plan.topology.functions},
             "environment": plan.environment(),

@@ -1,1 +1,1 @@
-"""The HTTP API: `routing` finds who answers and frames the answer, `handlers` answer, `requests` read what was sent."""
+"""The HTTP API: `routing` finds who answers and frames the answer, `handlers` answer; the others do a part of that."""

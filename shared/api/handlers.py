@@ -11,8 +11,12 @@ from uuid import UUID
 import orjson
 from flask import Request, Response
 
+from shared.api.forms import form_of
+from shared.api.movies import check_shown, links, one_of, page_of
 from shared.api.requests import (
     ItemsQuery,
+    MatchBody,
+    MoviesQuery,
     NoBody,
     NoQuery,
     PauseBody,
@@ -21,6 +25,7 @@ from shared.api.requests import (
     ResumeBody,
     SessionsQuery,
 )
+from shared.api.uploads import Uploads, checked
 from shared.config import Settings
 from shared.db import Database, Row
 from shared.errors import Conflict, Gone
@@ -28,14 +33,18 @@ from shared.logs import log
 from shared.pipelines import PIPELINES
 from shared.results import reject_lines, result_lines
 from shared.sessions import Sessions, known_session
+from shared.storage import Store
 from shared.tracing import trace_of
 
 HELLO = """This is the API of Rowlift. Every answer is JSON unless said otherwise.
 
+POST /api/upload                   files as multipart/form-data, with `pipeline` and the options as fields
 GET  /api/sessions                 the newest sessions
 GET  /api/session/ID               one session with its files; /status, /items, /verify say more
 GET  /api/session/ID/results       its settled items as JSON lines; /rejects as CSV
+GET  /api/session/ID/movies        its films, sorted and filtered; /movies/ITEM is one with its diary and reviews
 POST /api/session/ID/pause         also /resume, /cancel, /approve, /reprocess
+POST /api/session/ID/items/ITEM/match  which film of TMDB's it is: {"tmdb_id": 949}, or null for none of them
 GET  /health                       whether the database answers
 """
 
@@ -43,8 +52,9 @@ GET  /health                       whether the database answers
 class Handlers:
     """Answers requests; raises our errors, which `routing` turns into problem documents."""
 
-    def __init__(self, db: Database, sessions: Sessions, settings: Settings) -> None:
+    def __init__(self, db: Database, sessions: Sessions, store: Store, settings: Settings) -> None:
         self._db, self._sessions, self._settings = db, sessions, settings
+        self._uploads = Uploads(db, store, settings)
 
     def hello(self, request: Request) -> Response:
         """What this is, for a person."""
@@ -62,6 +72,16 @@ class Handlers:
                 "results_bucket": self._settings.results_bucket,
             }
         )
+
+    def upload(self, request: Request) -> Response:
+        """Files taken into the bucket; the session they are, or belong to."""
+        with form_of(request, limit=self._settings.max_upload_bytes) as form:
+            upload = checked(request.args.to_dict(flat=False), form)
+            taken = self._uploads.take(upload, trace_id=trace_of(request.headers.get("traceparent")))
+        _note(request, taken.session, pipeline=upload.pipeline, files=len(upload.objects))
+        answer = json_response(taken.document(), 202)
+        answer.headers["Location"] = f"/api/session/{taken.session}"
+        return answer
 
     def newest(self, request: Request) -> Response:
         """A page of sessions, newest first."""
@@ -125,6 +145,33 @@ class Handlers:
         answer = _streamed(reject_lines(self._db, found["id"]), "text/csv", session=found["id"])
         answer.headers["Content-Disposition"] = f'attachment; filename="rejects-{found["id"]}.csv"'
         return answer
+
+    def movies(self, request: Request, session: str) -> Response:
+        """A page of a session's films."""
+        query = MoviesQuery.of(request)
+        found = self._kept(session)
+        check_shown(found)
+        films, total = page_of(self._db, found["id"], query)
+        answer = Response(films + b"\n", mimetype="application/json")
+        answer.headers["X-Total-Count"] = str(total)
+        if link := links(request.path, request.args, query, total):
+            answer.headers["Link"] = link
+        return answer
+
+    def movie(self, request: Request, session: str, item_no: int) -> Response:
+        """One film with its diary and reviews."""
+        NoQuery.of(request)
+        found = self._kept(session)
+        check_shown(found)
+        return json_response(one_of(self._db, found["id"], item_no))
+
+    def match(self, request: Request, session: str, item_no: int) -> Response:
+        """Take a person's word for which film an item's is."""
+        known, body = known_session(session), MatchBody.of(request)
+        film = self._sessions.match(known, item_no, tmdb_id=body.tmdb_id)
+        _note(request, known, item_no=film, tmdb_id=body.tmdb_id)
+        answer = {"item_no": item_no, "film_item_no": film, "status": self._sessions.status(known)}
+        return json_response(answer)
 
     def verify(self, request: Request, session: str) -> Response:
         """Which invariants the session violates."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import orjson
@@ -16,9 +16,9 @@ from shared.states import ItemState, Outcome
 from shared.text import clean
 
 BODY_LIMIT = 64 * 1024
-_BIGGEST = 2**63 - 1  # what PostgreSQL calls bigint
+BIGGEST = 2**63 - 1  # what PostgreSQL calls bigint
 
-ItemNumber = Annotated[int, Field(ge=0, le=_BIGGEST)]
+ItemNumber = Annotated[int, Field(ge=0, le=BIGGEST)]
 # Scrubbed before it is measured, so that a text of nothing but NULs counts as empty.
 Text = Annotated[str, AfterValidator(clean), AfterValidator(str.strip), StringConstraints(min_length=1, max_length=500)]
 
@@ -77,6 +77,20 @@ class ResultsQuery(_Query):
     after: ItemNumber | None = None
 
 
+class MoviesQuery(_Query):
+    """Which films of a session, in which order: `limit` of them behind the first `offset`."""
+
+    sort: Literal["item_no", "title", "year", "rating", "watched_date", "tmdb_rating", "runtime"] = "item_no"
+    order: Literal["asc", "desc"] = "asc"
+    year: int | None = Field(default=None, ge=0, le=9_999)
+    rating: float | None = Field(default=None, ge=0.5, le=5)
+    genre: Text | None = None
+    outcome: Outcome | None = None
+    enriched: bool | None = None
+    limit: int = Field(default=100, ge=1, le=1_000)
+    offset: ItemNumber = 0
+
+
 class NoQuery(_Query):
     """Nothing can be chosen here."""
 
@@ -112,6 +126,12 @@ class ResumeBody(_Body):
     """A new budget, where the old one was the reason for the hold."""
 
     budget_usd: float | None = Field(default=None, strict=True, ge=0, le=1e9, allow_inf_nan=False)
+
+
+class MatchBody(_Body):
+    """Which of TMDB's films an item's film is; null: none of them."""
+
+    tmdb_id: Annotated[int, Field(strict=True, ge=1, le=BIGGEST)] | None
 
 
 class NoBody(_Body):

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Request, Response
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
 from shared.api.handlers import Handlers, json_response
+from shared.api.requests import BIGGEST
 from shared.config import Settings
 from shared.db import Database
 from shared.logs import log
 from shared.problems import MIMETYPE, problem_of
 from shared.sessions import Sessions
+from shared.storage import Store
 from shared.tracing import trace_of
 
+BLOCK = 64 * 1024
 ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Api:
     """The API as one function of a request."""
 
-    def __init__(self, db: Database, sessions: Sessions, settings: Settings) -> None:
-        self._paths = _paths(Handlers(db, sessions, settings))
+    def __init__(self, db: Database, sessions: Sessions, store: Store, settings: Settings) -> None:
+        self._paths = _paths(Handlers(db, sessions, store, settings))
 
     def answer(self, request: Request) -> Response:
         """The response to a request; never raises."""
@@ -30,6 +35,7 @@ class Api:
         except Exception as error:  # all of them: whatever happens, the caller gets a problem document
             response = _refusal(request, error)
         response.headers.update(ALWAYS)
+        _read_to_its_end(request)
         return response
 
     def _answer(self, request: Request) -> Response:
@@ -47,7 +53,7 @@ class Api:
 
 
 def _paths(handlers: Handlers) -> Map:
-    one = "/api/session/<session>"
+    one, item = "/api/session/<session>", f"<int(max={BIGGEST}):item_no>"
     read = {
         "/": handlers.hello,
         "/health": handlers.health,
@@ -59,19 +65,30 @@ def _paths(handlers: Handlers) -> Map:
         f"{one}/results": handlers.results,
         f"{one}/rejects": handlers.rejects,
         f"{one}/verify": handlers.verify,
+        f"{one}/movies": handlers.movies,
+        f"{one}/movies/{item}": handlers.movie,
     }
     act = {
+        "/api/upload": handlers.upload,
         f"{one}/reprocess": handlers.reprocess,
         f"{one}/pause": handlers.pause,
         f"{one}/resume": handlers.resume,
         f"{one}/cancel": handlers.cancel,
         f"{one}/approve": handlers.approve,
+        f"{one}/items/{item}/match": handlers.match,
     }
     rules = [
         *(Rule(path, endpoint=handle, methods=["GET"]) for path, handle in read.items()),  # and HEAD with it
         *(Rule(path, endpoint=handle, methods=["POST"]) for path, handle in act.items()),
     ]
     return Map(rules, strict_slashes=False, merge_slashes=False)
+
+
+def _read_to_its_end(request: Request) -> None:
+    """Drop what is left of the request's body, block by block: the framework would read it behind us, whole."""
+    with suppress(HTTPException):  # the caller is gone
+        while request.stream.read(BLOCK):
+            pass
 
 
 def _refusal(request: Request, error: Exception) -> Response:

@@ -6,8 +6,9 @@ from shared.config import Settings
 from shared.errors import ConfigError
 from shared.pipelines.artists import Artists
 from shared.pipelines.base import Pipeline
+from shared.pipelines.movies import Movies
 
-PIPELINES: dict[str, type[Artists]] = {"artists": Artists}
+PIPELINES: dict[str, type[Artists] | type[Movies]] = {"artists": Artists, "movies": Movies}
 
 
 def needs(slug: str | None) -> tuple[str, ...]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from shared.config import Settings
 from shared.options import OnMissing, Options
-from shared.pipelines.base import Estimate, Input, InvalidRow, Settled, Upstream, ValidRow
+from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Upstream, ValidRow
 from shared.states import Outcome
 from shared.text import clean
+from shared.upstreams.base import Answer, Failure, TextAnswer, Usage
 
 if TYPE_CHECKING:
     from shared.db import Database
+    from shared.items import Item
     from shared.prompts import Prompt
-    from shared.upstreams.base import Answer, Failure
     from shared.upstreams.openai import OpenAIUpstream
     from shared.upstreams.prices import Price
 
@@ -49,17 +50,14 @@ class ArtistRow(BaseModel):
     artist_data: str = ""
 
 
-class Artists:
-    """The artists pipeline; the upstream client is made when first asked for."""
+class ArtistForm:
+    """How the rows of an artists file read."""
 
-    slug = "artists"
     columns: tuple[str, ...] = ("artist_id", "artist_name", "artist_data")
     required: tuple[str, ...] = ("artist_id", "artist_name")
     header_words = frozenset({"id", "uuid", "gid", "mbid", "name", "artist", "artist name", "artist id", "data", "bio"})
-    needs: tuple[str, ...] = ("OPENAI_API_KEY",)
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    headerless = True
+    may_be_empty = False
 
     def validate(self, cells: Sequence[str | None], extra: dict[str, str]) -> ValidRow | InvalidRow:
         """The artist in these cells. Canonical ids skip pydantic, which is for every other spelling and every fault."""
@@ -81,15 +79,37 @@ class Artists:
             made["extra"] = {clean(key): clean(value) for key, value in extra.items()}
         return ValidRow(key=artist_id, input=made)
 
-    def settle_without_call(self, db: Database, items: Mapping[int, Input], options: Options) -> dict[int, Settled]:
-        """Items whose bio is there (skip-existing) or whose artist is not (on-missing=error)."""
+
+class Artists:
+    """The artists pipeline; the upstream client is made when first asked for."""
+
+    slug = "artists"
+    needs: tuple[str, ...] = ("OPENAI_API_KEY",)
+    paid = True
+    caches = False
+    tells_more = False
+    grouping: Grouping | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def form(self, part: str, header: Sequence[str] | None) -> ArtistForm:
+        """The one form there is."""
+        return ArtistForm()
+
+    def begin(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled | Dialogue]:
+        """A bio asked for, unless it is there (skip-existing) or the artist is not (on-missing=error)."""
+        known = self._known(db, items, options)
+        return {item.number: known.get(item.number) or self._ask(item.input) for item in items}
+
+    def _known(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled]:
         if not options.writes_domain or not (options.skip_existing or options.on_missing is OnMissing.ERROR):
             return {}
-        rows = db.rows("artists_known", ids=[row["artist_id"] for row in items.values()])
+        rows = db.rows("artists_known", ids=[item.input["artist_id"] for item in items])
         has_bio = {row["key"]: row["has_bio"] for row in rows}
         settled = {}
-        for number, row in items.items():
-            key = row["artist_id"]
+        for item in items:
+            key, number = item.input["artist_id"], item.number
             if options.skip_existing and has_bio.get(key):
                 settled[number] = Settled(outcome=Outcome.SKIPPED, code="skip_existing")
             elif options.on_missing is OnMissing.ERROR and key not in has_bio:
@@ -101,9 +121,18 @@ class Artists:
                 )
         return settled
 
-    def request(self, row: Input) -> Any:
-        """The rendered prompt for one artist."""
-        return self._prompt.render(artist_name=row["artist_name"], artist_data=row["artist_data"])
+    def _ask(self, row: Input) -> Dialogue:
+        answer = yield self._prompt.render(artist_name=row["artist_name"], artist_data=row["artist_data"])
+        if isinstance(answer, Failure):
+            return answer
+        return Settled(outcome=Outcome.ENRICHED, result=self._result(cast(TextAnswer, answer)))
+
+    def recall(self, db: Database, requests: Sequence[Any]) -> dict[Any, Answer]:
+        """Nothing: every bio is asked for."""
+        return {}
+
+    def remember(self, db: Database, answers: Mapping[Any, Answer]) -> None:
+        """Nothing is kept beside the ledger."""
 
     def estimate(self, request: Any) -> Estimate:
         """Every byte a token, the whole output limit used."""
@@ -114,19 +143,23 @@ class Artists:
         """The answer's tokens at the price of the model that was asked."""
         return self._price.cost(answer.usage) if answer.usage else 0
 
-    def result(self, row: Input, answer: Answer) -> dict[str, Any]:
+    def _result(self, answer: TextAnswer) -> dict[str, Any]:
         """The bio with everything that says where it came from."""
+        usage = answer.usage or Usage()
         return {
             "text": answer.text,
             "response_id": answer.response_id,
             "created": answer.created.isoformat(),
             "model": answer.model,
             "prompt": str(self._prompt),
-            "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens},
+            "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
         }
 
-    def domain(self, row: Input, result: Mapping[str, Any]) -> dict[str, Any]:
-        """The row of table artists."""
+    def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
+        """The row of table artists, for a bio."""
+        result = settled.result
+        if settled.outcome is not Outcome.ENRICHED or result is None:
+            return None
         return {
             "id": row["artist_id"],
             "name": row["artist_name"],

@@ -33,3 +33,12 @@ SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(ite
          ORDER BY item_no LIMIT :size::integer
     ) page
 ) lines;
+
+-- name: artists_verify
+-- I4 for artists: a row names its last writer and says what that item's result says.
+SELECT 'I4' AS rule, format('artist %s names item %s, attempt %s, which says otherwise', a.id, a.item_no, a.attempt) AS finding
+  FROM artists a LEFT JOIN items i ON i.session_id = a.session_id AND i.item_no = a.item_no
+ WHERE a.session_id = :session::uuid AND (SELECT expired_at IS NULL FROM sessions WHERE id = :session::uuid)
+   AND (i.round = 1 OR i.outcome = 'enriched') AND i.finalized_at IS NOT NULL
+   AND (i.attempt IS DISTINCT FROM a.attempt OR i.result->>'text' IS DISTINCT FROM a.bio)
+LIMIT 100;

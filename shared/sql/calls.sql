@@ -1,10 +1,10 @@
 -- name: start_calls
 -- Directly before the requests leave: for each item that still runs under its attempt, of a session that may run,
--- reserve the worst-case cost, record the call, renew the lease. Says of each whether it may go. Call ids are the
+-- reserve the worst-case cost, record the call, renew the lease. A request that costs nothing is only let go or not. Says of each whether it may go. Call ids are the
 -- caller's, so a repeated statement finds its calls again.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
-        item_no bigint, attempt integer, call_id uuid, try integer, reserve bigint, request_hash text)
+        item_no bigint, attempt integer, call_id uuid, try integer, reserve bigint, paid boolean, request_hash text)
 ), session AS MATERIALIZED (
     SELECT id, budget, spent, reserved,
            hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL AND approval <> 'awaited' AS runnable
@@ -24,12 +24,12 @@ WITH given AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, request_hash, reserved)
     SELECT call_id, :session::uuid, item_no, attempt, round, try, :upstream, decode(request_hash, 'hex'), reserve
-      FROM current WHERE runnable AND fits AND NOT known
+      FROM current WHERE runnable AND fits AND NOT known AND paid
     ON CONFLICT (id) DO NOTHING
     RETURNING item_no, reserved
 ), leased AS (
     UPDATE items SET lease_expires_at = now() + :lease * interval '1 second'
-      FROM recorded WHERE items.session_id = :session::uuid AND items.item_no = recorded.item_no
+      FROM current WHERE items.session_id = :session::uuid AND items.item_no = current.item_no AND current.runnable AND current.fits
 ), booked AS (
     UPDATE sessions
        SET reserved = sessions.reserved + (SELECT coalesce(sum(reserved), 0)::bigint FROM recorded),
@@ -38,7 +38,7 @@ WITH given AS MATERIALIZED (
 )
 SELECT given.item_no,
        CASE WHEN current.item_no IS NULL THEN 'superseded'
-            WHEN current.known OR recorded.item_no IS NOT NULL THEN 'started'
+            WHEN current.known OR recorded.item_no IS NOT NULL OR (current.runnable AND NOT current.paid) THEN 'started'
             WHEN NOT current.runnable THEN 'held'
             WHEN session.spent + given.reserve + (SELECT coalesce(sum(reserved), 0) FROM calls
                    WHERE session_id = :session::uuid AND state = 'unknown') > session.budget THEN 'budget_gone'

@@ -8,16 +8,17 @@ UPDATE files
    AND sessions.cancelled_at IS NULL AND sessions.expired_at IS NULL
    AND (files.state = 'waiting' OR (files.state = 'reading' AND (files.lease_expires_at < now() OR files.claim = :claim::uuid)))
 RETURNING files.id, files.session_id, files.attempt, files.bucket, files.object_name, files.generation, files.member,
-          files.size, files.layout, files.cursor, files.next_record, files.next_line, files.records_read, files.ignored,
+          files.part, files.size, (SELECT a.size FROM files a WHERE a.bucket = files.bucket AND a.object_name = files.object_name
+              AND a.generation = files.generation AND a.member = '') AS object_size, files.layout, files.cursor, files.next_record, files.next_line, files.records_read, files.ignored,
           sessions.pipeline, sessions.options, sessions.trace_id;
 
 -- name: repeated_file
--- Give up a file whose checksum the session already has; a row: it was one.
+-- Give up a file whose content the session already has as the same part of its export; a row: it was one.
 WITH repeated AS (
     UPDATE files SET state = 'repeated', lease_expires_at = NULL, updated_at = now()
      WHERE id = :file::bigint AND attempt = :attempt AND state = 'reading' AND records_read = 0 AND checksum IS NOT NULL
        AND EXISTS (SELECT FROM files earlier WHERE earlier.session_id = files.session_id
-                      AND earlier.checksum = files.checksum AND earlier.id < files.id
+                      AND earlier.checksum = files.checksum AND earlier.part = files.part AND earlier.id < files.id
                       AND earlier.state IN ('waiting', 'reading', 'read'))
     RETURNING session_id
 )

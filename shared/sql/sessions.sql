@@ -9,18 +9,20 @@ ON CONFLICT (id) DO NOTHING;
 -- refused is recorded as failed at once: were that a second statement, a death in between would leave it to run with
 -- the default options. The update that changes nothing answers the id also to those who lost the race for the insert.
 WITH file AS (
-    INSERT INTO files (session_id, bucket, object_name, generation, member, checksum, size, state, error_code, error)
-    VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :checksum, :size,
-            CASE WHEN :fault_code::text IS NULL THEN 'waiting' ELSE 'failed' END, :fault_code::text, :fault)
+    INSERT INTO files (session_id, bucket, object_name, generation, member, part, checksum, size, state, error_code, error)
+    VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :part, :checksum, :size,
+            CASE WHEN :fault_code::text IS NOT NULL THEN 'failed' WHEN :ignored::text IS NOT NULL THEN 'ignored' ELSE 'waiting' END,
+            :fault_code::text, coalesce(:fault, :ignored::text))
     ON CONFLICT (bucket, object_name, generation, member) DO UPDATE SET bucket = excluded.bucket
     RETURNING id, xmax = 0 AS is_new
 ), counted AS (
-    SELECT is_new::integer AS n, (is_new AND :fault_code::text IS NULL)::integer AS opened FROM file
+    SELECT is_new::integer AS n, (is_new AND :fault_code::text IS NULL AND :ignored::text IS NULL)::integer AS opened,
+           (is_new AND :fault_code::text IS NOT NULL)::integer AS refused FROM file
 ), recorded AS (
     INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch,
                           failed_at, error_code, error_message)
     SELECT :session::uuid, :pipeline, :options::jsonb, :source, :budget, :approval, :trace_id, n, opened, n,
-           CASE WHEN n > opened THEN now() END, :fault_code::text, :fault
+           CASE WHEN refused > 0 THEN now() END, :fault_code::text, :fault
       FROM counted WHERE n > 0
     ON CONFLICT (id) DO UPDATE
        SET files_known = sessions.files_known + excluded.files_known,
@@ -61,19 +63,19 @@ SELECT coalesce(outcome, 'open') AS outcome, count(*) AS items,
 
 -- name: session_files
 -- The files of a session with how far each was read.
-SELECT id, bucket, object_name, generation, member, checksum, size, layout, cursor, records_read, ignored, state, error_code, error
+SELECT id, bucket, object_name, generation, member, part, checksum, size, layout, cursor, records_read, ignored, state, error_code, error
   FROM files WHERE session_id = :session::uuid ORDER BY id;
 
 -- name: hold_session
--- Stop handing out a session's items. A failure whose call began before the last resume holds nothing, nor does a
+-- Stop handing out a session's items. A failure of work begun (`age` seconds ago) before the last resume holds nothing, nor does a
 -- call that fits into a budget raised meanwhile (`needed` is what it would reserve).
 UPDATE sessions
    SET hold = :hold, pause_reason = :reason, updated_at = now()
  WHERE id = :session::uuid AND cancelled_at IS NULL AND failed_at IS NULL AND completed_epoch IS DISTINCT FROM epoch
    AND (hold IS NULL OR :hold::text = 'person')
    AND (:needed::bigint IS NULL OR spent + reserved + :needed::bigint > budget)
-   AND (:call_id::uuid IS NULL OR resumed_at IS NULL
-        OR (SELECT started_at FROM calls WHERE id = :call_id::uuid) > resumed_at)
+   AND (:age::double precision IS NULL OR resumed_at IS NULL
+        OR clock_timestamp() - :age::double precision * interval '1 second' > resumed_at)
 RETURNING id;
 
 -- name: resume_session
@@ -201,7 +203,7 @@ WITH session AS MATERIALIZED (
     SELECT item_no FROM items, session
      WHERE session_id = session.id AND finalized_at IS NOT NULL AND item_no > :after::bigint
        AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))
-       AND outcome NOT IN ('duplicate', 'merged', 'rejected')
+       AND outcome NOT IN ('duplicate', 'merged', 'rejected') AND key IS NOT NULL  -- a record without a film has no turn
        AND (:key::text IS NULL OR key = :key)
      ORDER BY item_no LIMIT 5000
 ), opened AS (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 
 class ErrorClass(StrEnum):
@@ -36,23 +36,37 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateLimits:
-    """What the account may ask per minute, as the upstream's headers said; None where they did not."""
+    """What the account may ask per `period` seconds, as the upstream's headers said; None where they did not."""
 
     requests: int | None
     tokens: int | None
+    period: float = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A complete answer."""
+    """A complete answer; each upstream adds what it says."""
+
+    response_id: str | None = None
+    model: str | None = None  # the one that answered; often a dated snapshot of the one asked for
+    usage: Usage | None = None  # None where nothing is charged by usage
+    limits: RateLimits | None = None
+    request_id: str | None = None  # what the upstream's support asks for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextAnswer(Answer):
+    """A text somebody wrote for us."""
 
     text: str  # clean for PostgreSQL, never empty
-    response_id: str
     created: datetime  # UTC, by the upstream's clock
-    model: str  # the one that answered; often a dated snapshot of the one asked for
-    usage: Usage
-    limits: RateLimits | None
-    request_id: str | None  # what the upstream's support asks for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JsonAnswer(Answer):
+    """A JSON object."""
+
+    body: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

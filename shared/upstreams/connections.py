@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
 
 import httpcore2
 import httpx2
@@ -162,6 +163,14 @@ class StackTransport(httpx2.BaseTransport):
                 return connection
             connection.http.close()
         return _Connection(origin, self._ssl_context)
+
+
+def transport_to(base_url: httpx2.URL) -> httpx2.BaseTransport:
+    """Connections to the origin of `base_url`, the library's own where a proxy stands between."""
+    proxy = getproxies().get(base_url.scheme)
+    if proxy and not proxy_bypass(base_url.host):
+        return httpx2.HTTPTransport(proxy=proxy if "://" in proxy else f"http://{proxy}")
+    return StackTransport(base_url)
 
 
 def translated(error: Exception) -> Exception:

@@ -20,9 +20,9 @@ import orjson
 from shared.prompts import Rendered
 from shared.text import clean
 from shared.upstreams import openai_errors as errors
-from shared.upstreams.base import Answer, ErrorClass, Failure, RateLimits, Usage
-from shared.upstreams.openai_errors import Verdict
+from shared.upstreams.base import ErrorClass, Failure, RateLimits, TextAnswer, Usage
 from shared.upstreams.prices import undated
+from shared.upstreams.verdicts import Verdict
 
 if TYPE_CHECKING:
     import httpx2
@@ -90,7 +90,7 @@ class OpenAIUpstream:
         tokens = worst_case_tokens(rendered.text)
         return Usage(input_tokens=tokens, output_tokens=self.max_output_tokens, cache_write_tokens=tokens)
 
-    def call(self, rendered: Rendered, *, timeout: float | None = None) -> Answer | Failure:
+    def call(self, rendered: Rendered, *, timeout: float | None = None) -> TextAnswer | Failure:
         """One request and its outcome within `timeout` seconds (the request timeout if none is given)."""
         seconds = min(timeout or self.request_timeout, self.request_timeout)
         body = orjson.dumps({**self._constant, "instructions": rendered.instructions, "input": rendered.input})
@@ -136,6 +136,8 @@ class OpenAIUpstream:
         import httpx2
         import openai
 
+        from shared.upstreams.connections import transport_to
+
         if not self._api_key or not self._api_key.isascii() or any(c.isspace() for c in self._api_key):
             # Sent as it is it would fail as a header, with the key in the error's text.
             raise openai.OpenAIError("the key is empty or holds blanks or letters that are not ASCII")
@@ -144,22 +146,11 @@ class OpenAIUpstream:
             base_url=self._base_url,
             max_retries=0,
             timeout=self.request_timeout,
-            http_client=httpx2.Client(transport=self._transport or _transport(httpx2.URL(self._base_url))),
+            http_client=httpx2.Client(transport=self._transport or transport_to(httpx2.URL(self._base_url))),
         )
 
 
-def _transport(base_url: httpx2.URL) -> httpx2.BaseTransport | None:
-    """Our connections, or None for the library's where a proxy stands between."""
-    from urllib.request import getproxies, proxy_bypass
-
-    from shared.upstreams.connections import StackTransport
-
-    if base_url.scheme in getproxies() and not proxy_bypass(base_url.host):
-        return None
-    return StackTransport(base_url)
-
-
-def read(content: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+def read(content: bytes, headers: Mapping[str, str]) -> TextAnswer | Failure:
     """The outcome that a reply with status 200 holds."""
     limits, request_id = errors.limits(headers), headers.get("x-request-id")
     try:
@@ -176,7 +167,7 @@ def _decoded(content: bytes) -> Any:
         return json.loads(content)
 
 
-def _read(body: Any, limits: RateLimits | None, request_id: str | None) -> Answer | Failure:
+def _read(body: Any, limits: RateLimits | None, request_id: str | None) -> TextAnswer | Failure:
     usage = _usage(body.get("usage"))
 
     def failed(verdict: Verdict, said: object = None) -> Failure:
@@ -205,7 +196,7 @@ def _read(body: Any, limits: RateLimits | None, request_id: str | None) -> Answe
         return failed(_REFUSED, refusal)
     if not text:
         return failed(_EMPTY)
-    return Answer(
+    return TextAnswer(
         text=text,
         response_id=str(body["id"]),
         created=datetime.fromtimestamp(body["created_at"], UTC),

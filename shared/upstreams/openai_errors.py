@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import orjson
 
 from shared.text import shortened
 from shared.upstreams.base import ErrorClass, Failure, RateLimits
+from shared.upstreams.verdicts import Verdict, by_exception, number, retry_after, whole
 
 _T, _P, _S = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.SYSTEMIC
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One line of a table."""
-
-    kind: ErrorClass
-    code: str
-    advice: str  # what happened and what to do
-    sent: bool = True  # whether the request may have reached OpenAI
-    quoted: bool = True  # whether OpenAI's own words are added; not where they hold part of a key
-
 
 RATE_LIMITED: Final = Verdict(_T, "upstream.rate_limited", "OpenAI's rate limit is reached; the item is tried again")
 QUOTA: Final = Verdict(
@@ -246,21 +233,18 @@ def failure(
 def limits(headers: Mapping[str, str]) -> RateLimits | None:
     """What the account may ask per minute, if the headers say anything about it."""
     requests, tokens = (
-        _whole(headers.get("x-ratelimit-limit-requests")),
-        _whole(headers.get("x-ratelimit-limit-tokens")),
+        whole(headers.get("x-ratelimit-limit-requests")),
+        whole(headers.get("x-ratelimit-limit-tokens")),
     )
     return None if requests is None and tokens is None else RateLimits(requests=requests, tokens=tokens)
 
 
 def wait(headers: Mapping[str, str], error: Mapping[str, Any], *, limited: bool) -> float | None:
     """The seconds OpenAI asks to wait, None if it does not say; state and text of the limits count if `limited`."""
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    told = headers.get("retry-after")
-    seconds = _number(told)
-    if seconds is None and told is not None:
-        seconds = _until(told, headers.get("date"))
+    seconds = retry_after(headers)
     if seconds is not None:
         return seconds
     if not limited:
@@ -294,10 +278,7 @@ def _reset(headers: Mapping[str, str], exhausted: object) -> float | None:
 
 
 def _by_exception(error: BaseException | None) -> Verdict | None:
-    for ancestor in type(error).__mro__ if error is not None else ():
-        if ancestor.__name__ in BY_EXCEPTION:
-            return BY_EXCEPTION[ancestor.__name__]
-    return None
+    return by_exception(error, BY_EXCEPTION)
 
 
 def _error_member(content: bytes) -> Mapping[str, Any]:
@@ -308,26 +289,3 @@ def _error_member(content: bytes) -> Mapping[str, Any]:
         return {}
     error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, dict) else {}
-
-
-def _number(text: str | None) -> float | None:
-    """A finite number of at least 0."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
-
-
-def _until(text: str, now: str | None) -> float | None:
-    """Seconds until an HTTP date, by the clock that sent it."""
-    try:
-        then = parsedate_to_datetime(text)
-        start = parsedate_to_datetime(now) if now else datetime.now(UTC)
-        return max((then - start).total_seconds(), 0.0)
-    except (ValueError, TypeError):  # a date of zone -0000 is naive and cannot be compared
-        return None

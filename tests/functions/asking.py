@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import flask
+from functions_framework import read_request
 from werkzeug.test import Client, TestResponse
 
 from shared.api.routing import Api
@@ -19,6 +20,7 @@ def client_of(api: Api) -> Client:
     app.url_map.add(rule)
     app.url_map.add(app.url_rule_class("/", defaults={"path": ""}, endpoint="run"))
     app.view_functions["run"] = lambda path: api.answer(flask.request)
+    app.after_request(read_request)
     return app.test_client()
 
 

@@ -14,7 +14,7 @@ from tests.workbench import Workbench
 
 @pytest.fixture
 def http(bench: Workbench) -> Client:
-    return client_of(Api(bench.db, bench.sessions, bench.settings))
+    return client_of(Api(bench.db, bench.sessions, bench.store, bench.settings))
 
 
 @pytest.fixture
@@ -23,4 +23,4 @@ def away() -> Client:
     url = "postgresql://u:secret@127.0.0.1:1/rowlift"
     nowhere = Database(connector(parse_database_url(url)), size=1)
     bench = Workbench(db=nowhere, url=url)
-    return client_of(Api(nowhere, bench.sessions, bench.settings))
+    return client_of(Api(nowhere, bench.sessions, bench.store, bench.settings))

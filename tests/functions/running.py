@@ -128,7 +128,7 @@ class Running:
 
     def start(self) -> None:
         """Everything at once; returns when all of it answers."""
-        tools = [spec for spec in self.plan.tools() if spec.name != "openai"]  # nobody is asked for a bio here
+        tools = [spec for spec in self.plan.tools() if spec.name not in ("openai", "tmdb")]  # nobody is asked here
         specs = [*tools, *(self.plan.function(name) for name in self.functions)]
         for spec in specs:
             self._processes[spec.name] = self._launch(spec)

@@ -69,7 +69,7 @@ class TestFrame:
             def newest(self, **_: Any) -> Any:
                 raise ValueError("the secret inner life")
 
-        api: Any = Api(bench.db, Broken(), bench.settings)  # type: ignore[arg-type]
+        api: Any = Api(bench.db, Broken(), bench.store, bench.settings)  # type: ignore[arg-type]
         traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
         response = client_of(api).get("/api/sessions", headers={"traceparent": traceparent})
         problem(response, 500)
@@ -125,7 +125,9 @@ class TestHealth:
         place = parse_database_url(bench.url)
         for change in ({"database": "nowhere"}, {"user": "nobody-we-know"}):
             refusing = Database(connector(place.model_copy(update=change)), size=1)
-            problem(client_of(Api(refusing, bench.sessions, bench.settings)).get("/health"), 503, "ledger-down")
+            problem(
+                client_of(Api(refusing, bench.sessions, bench.store, bench.settings)).get("/health"), 503, "ledger-down"
+            )
 
 
 class TestSessions:

@@ -94,6 +94,7 @@ class TestStart:
         own = {
             "ingest": ["UPLOAD_BUCKET"],
             "process-artists": ["PIPELINE", "OPENAI_API_KEY"],
+            "process-movies": ["PIPELINE", "TMDB_API_TOKEN"],
             "finalize": ["RESULTS_BUCKET"],
             "rescue": ["RESULTS_BUCKET", "UPLOAD_BUCKET"],
             "dead-letters": [],

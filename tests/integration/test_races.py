@@ -261,7 +261,8 @@ def test_sixteen_registrations_answer_the_same_file(database_url: str, bench: Wo
     wide = Workbench(db=Database(connector(parse_database_url(database_url)), size=MANY), url=database_url)
     params = {"session": uuid4(), "pipeline": "artists", "options": {}, "source": "s", "budget": None,
               "approval": "none", "trace_id": None, "bucket": "up", "object_name": "artists/x.csv", "generation": 1,
-              "member": "", "checksum": None, "fault_code": None, "fault": None, "size": 1}  # fmt: skip
+              "member": "", "part": "", "ignored": None, "checksum": None, "fault_code": None, "fault": None,
+              "size": 1}  # fmt: skip
     for generation in range(20):
         rows = at_once(MANY, lambda i, g=generation: wide.db.row("register_file", **{**params, "generation": g}))
         assert len({row["file_id"] for row in rows if row}) == 1

@@ -7,7 +7,10 @@ from shared.db import Database
 from shared.sql import names, statement
 
 # Templates are prepared whole; their fragments are no statements; COPY cannot be prepared, ingest's tests run it.
-WHOLE = {"settle": ["settle/artists", "settle/none"], "artists_domain": [], "none_domain": [], "copy_items": []}
+WHOLE = {
+    "settle": ["settle/artists", "settle/movies", "settle/none"], "artists_domain": [], "movies_domain": [],
+    "none_domain": [], "copy_items": [],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [full for name in names() for full in WHOLE.get(name, [name])])

@@ -132,7 +132,7 @@ class Ledger(RuleBasedStateMachine):
         if kind == "answered":
             end = CallEnd(id=call.id, state=CallState.SUCCEEDED, cost=COST)
             return Settlement(item=item, outcome=Outcome.FAILED, code="db.refused", error_code="db.refused",
-                              result={"text": "kept"}, call=end)  # fmt: skip
+                              result=enriched(call, "kept").result, call=end)  # fmt: skip
         state = CallState.UNKNOWN if kind == "unknown" else CallState.FAILED
         return broken(call, state, outcome=Outcome.FAILED if kind == "last failure" else None)
 
@@ -166,7 +166,13 @@ class Ledger(RuleBasedStateMachine):
 
     @rule()
     def reprocess(self) -> None:
+        again = self.bench.execute(
+            f"SELECT item_no FROM items WHERE session_id = '{self.session}' AND outcome = 'failed'"
+        )
         self._person(self.bench.sessions.reprocess)
+        if not self.cancelled:
+            for (number,) in again:  # so that nothing late from the old round lands in the new one
+                self.highest[number] = self.highest.get(number, 0) + 1
 
     def _person(self, act: Any) -> None:
         """What a person asks for may be refused, never broken."""

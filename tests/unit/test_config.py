@@ -81,7 +81,7 @@ class TestFaults:
         assert hint in line
 
     def test_a_pipeline_nobody_describes_is_named_with_those_there_are(self) -> None:
-        assert faults({**ENV, "PIPELINE": "movies"}) == ["PIPELINE is 'movies'; PIPELINES describes artists"]
+        assert faults({**ENV, "PIPELINE": "songs"}) == ["PIPELINE is 'songs'; PIPELINES describes artists, movies"]
 
 
 class TestContradictions:

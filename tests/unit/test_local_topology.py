@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,40 @@ def test_secrets_and_buckets_reach_only_those_who_are_listed(topology: Topology)
         assert "SECRET" not in env
 
 
-def test_openai_is_simulated_only_without_a_key(topology: Topology) -> None:
-    simulated, real = plan(topology, {}), plan(topology, {"OPENAI_API_KEY": "sk-real"})
-    assert [spec.name for spec in simulated.tools()] == ["storage", "pubsub", "openai"]
-    assert [spec.name for spec in real.tools()] == ["storage", "pubsub"]
-    assert real.function("process-artists").env["OPENAI_API_KEY"] == "sk-real"
-    assert "OPENAI_BASE_URL" not in real.function("process-artists").env
-    assert simulated.function("process-artists").env["OPENAI_BASE_URL"] == simulated.openai_url
+@pytest.mark.parametrize(
+    ("name", "function", "secret", "address", "path"),
+    [
+        ("openai", "process-artists", "OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1"),
+        ("tmdb", "process-movies", "TMDB_API_TOKEN", "TMDB_BASE_URL", "/3"),
+    ],
+)
+def test_an_upstream_is_simulated_only_without_its_secret(
+    topology: Topology, name: str, function: str, secret: str, address: str, path: str
+) -> None:
+    simulated, real = plan(topology, {}), plan(topology, {secret: "real"})
+    assert [spec.name for spec in simulated.tools()] == ["storage", "pubsub", "openai", "tmdb"]
+    assert {spec.name for spec in simulated.tools()} - {spec.name for spec in real.tools()} == {name}
+    given = simulated.function(function).env
+    assert "simulated" in given[secret]
+    assert given[address] == simulated.simulated()[name] == f"{simulated.url(name)}{path}"
+    assert real.function(function).env[secret] == "real"
+    assert address not in real.function(function).env
+    assert real.simulated()[name] is None
+
+
+def test_an_address_of_ones_own_reaches_the_function_with_ones_own_secret(topology: Topology) -> None:
+    own = {"TMDB_API_TOKEN": "real", "TMDB_BASE_URL": "http://mirror/3", "TMDB_CACHE_DAYS": "7"}
+    assert plan(topology, own).function("process-movies").env.items() >= own.items()
+    assert not plan(topology, own).function("process-artists").env.keys() & own.keys()
+
+
+def test_the_simulated_upstreams_are_as_slow_as_the_caller_chose(topology: Topology) -> None:
+    deployment = plan(topology, {})
+    slow = replace(deployment, options=replace(deployment.options, simulate_latency=0.3))
+    for spec in slow.tools():
+        wanted = spec.name in ("openai", "tmdb")
+        assert (spec.argv[-2:] == ("--latency", "0.3")) == wanted
+        assert (f"infra.local.upstreams.{spec.name}" in spec.argv) == wanted
 
 
 def test_a_proxy_is_kept_and_never_used_for_this_machine(topology: Topology) -> None:

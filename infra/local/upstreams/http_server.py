@@ -13,7 +13,8 @@ from typing import Final
 
 _REASONS: Final = {
     200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 411: b"Length Required",
-    429: b"Too Many Requests", 500: b"Internal Server Error", 503: b"Service Unavailable",
+    422: b"Unprocessable Content", 429: b"Too Many Requests", 500: b"Internal Server Error",
+    503: b"Service Unavailable", 504: b"Gateway Timeout",
 }  # fmt: skip
 
 
@@ -43,8 +44,8 @@ class Reply:
         self.content_type, self.response_id = content_type, response_id
 
     def encode(self) -> bytes:
-        """Head and body as they go over the wire."""
-        return b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n%s\r\n%s" % (
+        """Head and body as they go over the wire; the head says that the answer is simulated."""
+        return b"HTTP/1.1 %d %s\r\nx-simulated: rowlift\r\ncontent-type: %s\r\ncontent-length: %d\r\n%s\r\n%s" % (
             self.status, _REASONS.get(self.status, b""), self.content_type, len(self.body), self.headers, self.body,
         )  # fmt: skip
 

@@ -1,0 +1,20 @@
+"""Limits that a 429 lowers in fractions and that rise again by themselves. Safe before the code that uses it."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute(
+        "ALTER TABLE upstreams ALTER COLUMN requests_limit TYPE double precision, "
+        "ALTER COLUMN tokens_limit TYPE double precision, ADD COLUMN recovers_at timestamptz NOT NULL DEFAULT now()"
+    )
+
+
+def downgrade() -> None:
+    op.execute(
+        "ALTER TABLE upstreams ALTER COLUMN requests_limit TYPE bigint USING greatest(1, requests_limit)::bigint, "
+        "ALTER COLUMN tokens_limit TYPE bigint USING greatest(1, tokens_limit)::bigint, DROP COLUMN recovers_at"
+    )

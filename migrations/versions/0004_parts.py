@@ -1,0 +1,25 @@
+"""What a file is to its export, and files that are ignored. Safe before the code that uses it."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE files ADD COLUMN part text NOT NULL DEFAULT ''")
+    op.execute("ALTER TABLE files DROP CONSTRAINT files_state_is_known")
+    op.execute(
+        "ALTER TABLE files ADD CONSTRAINT files_state_is_known "
+        "CHECK (state IN ('waiting', 'reading', 'read', 'failed', 'repeated', 'ignored'))"
+    )
+
+
+def downgrade() -> None:
+    op.execute("UPDATE files SET state = 'repeated' WHERE state = 'ignored'")
+    op.execute("ALTER TABLE files DROP CONSTRAINT files_state_is_known")
+    op.execute(
+        "ALTER TABLE files ADD CONSTRAINT files_state_is_known "
+        "CHECK (state IN ('waiting', 'reading', 'read', 'failed', 'repeated'))"
+    )
+    op.execute("ALTER TABLE files DROP COLUMN part")

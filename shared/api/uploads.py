@@ -1,0 +1,203 @@
+"""Files sent to the API: checked as a whole, announced as a session, then put into the upload bucket."""
+
+from __future__ import annotations
+
+import mimetypes
+import shutil
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID, uuid4
+
+from shared.api.forms import Form, SentFile
+from shared.config import Settings
+from shared.db import Database
+from shared.errors import InputError, StorageDown
+from shared.options import Approve, Options
+from shared.pipelines import PIPELINES
+from shared.problems import Fault, InvalidRequest
+from shared.sessions import check_joins, session_of_export
+from shared.storage import Store
+from shared.tracing import new_trace_id
+
+ZIP = ".zip"
+LONGEST_NAME, LONGEST_EXPORT = 300, 200  # bytes; together they stay below the 1,024 of an object's name
+PIECE = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """What a request asks for, checked."""
+
+    pipeline: str
+    export: str | None  # where the pipeline groups files
+    options: Options
+    spelled: Mapping[str, str]  # the options that were given, as object metadata spells them
+    objects: Mapping[str, SentFile]  # by the names they will have in the bucket
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """An upload that is in the bucket, its session as it stood before ingest reads any of it."""
+
+    session: UUID
+    status: str
+    upload: Upload
+
+    def document(self) -> dict[str, Any]:
+        """The answer; totals are known once the files are parsed."""
+        export = self.upload.export
+        return {
+            "session_id": str(self.session),
+            "status": self.status,
+            "total": None,
+            **({} if export is None else {"total_movies": None, "export": export}),
+            "files": list(self.upload.objects),
+        }
+
+
+class Uploads:
+    """Takes uploads into the bucket."""
+
+    def __init__(self, db: Database, store: Store, settings: Settings) -> None:
+        self._db, self._store, self._bucket = db, store, settings.upload_bucket
+
+    def take(self, upload: Upload, *, trace_id: str | None = None) -> Taken:
+        """Announce the upload's session, then store its files, each with the options as its metadata.
+
+        Files that no export groups name their session; an export's find theirs as those do that are dropped by hand.
+        Raises InputError if they cannot join it, StorageDown naming it if only some of them could be stored.
+        """
+        metadata, session = dict(upload.spelled), upload.options.session
+        if session is None and (grouping := PIPELINES[upload.pipeline].grouping) is not None:
+            session = session_of_export(self._db, self._bucket, grouping.export(next(iter(upload.objects))))
+        elif session is None:
+            session = uuid4()
+            metadata["session"] = str(session)
+        check_joins(self._db, session, upload.pipeline, upload.options)
+        taken = Taken(session=session, status=self._announce(session, upload, trace_id), upload=upload)
+        for stored, (name, file) in enumerate(upload.objects.items()):
+            try:
+                self._put(name, file, metadata)
+            except StorageDown as error:
+                message = f"{error} {stored} of {len(upload.objects)} files are stored; send the others with"
+                raise StorageDown(f"{message} session={session}.") from error
+        return taken
+
+    def _announce(self, session: UUID, upload: Upload, trace_id: str | None) -> str:
+        """Record the session if it is new; its status."""
+        self._db.rows(
+            "announce_session",
+            session=session,
+            pipeline=upload.pipeline,
+            options=upload.options.model_dump(mode="json", exclude={"session"}),
+            source=f"gs://{self._bucket}/{next(iter(upload.objects))}",
+            budget=upload.options.budget,
+            approval="awaited" if upload.options.approve is Approve.ASK else "none",
+            trace_id=trace_id or new_trace_id(),
+        )
+        return str((self._db.row("session", session=session) or {})["status"])
+
+    def _put(self, name: str, file: SentFile, metadata: Mapping[str, str]) -> None:
+        kind = mimetypes.guess_type(name)[0] or "text/csv"
+        with self._store.write(self._bucket, name, kind, metadata=metadata) as writer:
+            shutil.copyfileobj(file.body, writer, PIECE)
+
+
+def checked(query: Mapping[str, Sequence[str]], form: Form) -> Upload:
+    """What query and form ask for together; raises InvalidRequest with every fault."""
+    fields, faults = _fields(query, form)
+    slug, export = fields.pop("pipeline", ""), fields.pop("export", None)
+    if slug not in PIPELINES:
+        given = f"is {slug[:60]!r}" if slug else "is required"
+        faults.append(Fault(field="pipeline", message=f"{given}; choose from {', '.join(sorted(PIPELINES))}"))
+    options = Options()
+    try:
+        options = Options.parse(fields)
+    except InputError as error:
+        faults.append(Fault(field="options", message=str(error)))
+    if slug in PIPELINES and PIPELINES[slug].grouping is not None:
+        export = export or _export(form.files)
+        faults += _export_faults(export)
+    elif slug in PIPELINES and export is not None:
+        faults.append(Fault(field="export", message=f"pipeline {slug} has none; leave it out"))
+    names = _objects(slug, export, form.files)
+    faults += _file_faults(form.files, names)
+    if faults:
+        raise InvalidRequest(tuple(faults))
+    return Upload(
+        pipeline=slug,
+        export=export,
+        options=options,
+        spelled={name.replace("_", "-"): fields[name] for name in sorted(options.model_fields_set)},
+        objects=dict(zip(names, form.files, strict=True)),
+    )
+
+
+def _fields(query: Mapping[str, Sequence[str]], form: Form) -> tuple[dict[str, str], list[Fault]]:
+    """What was said beside the files, `_` for `-` in the names, empty values left out; and what was said twice."""
+    given: dict[str, list[str]] = {}
+    for name, values in (*query.items(), *form.fields.items()):
+        given.setdefault(name.strip().lower().replace("-", "_"), []).extend(value for value in values if value.strip())
+    twice = [Fault(field=name[:60], message="give one value") for name, values in given.items() if len(values) > 1]
+    return {name: values[0].strip() for name, values in given.items() if values}, twice
+
+
+def _file_faults(files: Sequence[SentFile], names: Sequence[str]) -> list[Fault]:
+    found = [] if files else ["send at least one"]
+    found += [f"{file.name[:60]!r} is empty" for file in files if not file.size]
+    found += [
+        f"{file.name[:60]!r} cannot be its name; give up to {LONGEST_NAME} bytes such as likes/films.csv"
+        for file in files
+        # An empty segment makes a path absolute or that of a folder; the others climb.
+        if not _is_plain(file.name) or {"", ".", ".."} & {*_segments(file)} or len(file.name.encode()) > LONGEST_NAME
+    ]
+    if len({*names}) < len(names):
+        found.append("several would be one object; an upload is one export, with one ZIP and each CSV once")
+    return [Fault(field="file", message=message) for message in found]
+
+
+def _export_faults(export: str) -> list[Fault]:
+    if (
+        _is_plain(export)
+        and len(export.encode()) <= LONGEST_EXPORT
+        and not {*export} & {"/", "\\"}
+        and export.strip(".")
+    ):
+        return []
+    message = f"{export[:60]!r} cannot name an export; give up to {LONGEST_EXPORT} bytes without slashes"
+    return [Fault(field="export", message=message)]
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name.strip()) and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+
+
+def _segments(file: SentFile) -> list[str]:
+    return file.name.replace("\\", "/").split("/")
+
+
+def _is_archive(file: SentFile) -> bool:
+    return file.name.lower().endswith(ZIP)
+
+
+def _export(files: Sequence[SentFile]) -> str:
+    """The name of an export that was given none: that of its archive, else one nobody has used."""
+    archives = [_segments(file)[-1] for file in files if _is_archive(file)]
+    return PurePosixPath(archives[0]).stem if archives else f"upload-{uuid4().hex[:12]}"
+
+
+def _objects(slug: str, export: str | None, files: Sequence[SentFile]) -> list[str]:
+    """The name each file will have in the bucket.
+
+    In an export the last folder of its path tells what it is, such as likes/films.csv. Any other file gets a folder of
+    its own: a second object of its name would take the bytes from the reader of the first.
+    """
+    if export is None:
+        return [f"{slug}/{uuid4().hex[:12]}/{_segments(file)[-1]}" for file in files]
+    return [
+        f"{slug}/{export}{ZIP}" if _is_archive(file) else f"{slug}/{export}/{'/'.join(_segments(file)[-2:])}"
+        for file in files
+    ]

@@ -1,0 +1,136 @@
+"""Movies: the records of a Letterboxd export in, every film with what TMDB knows of it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from shared.config import Settings
+from shared.errors import InputError
+from shared.film_search import Override, find_film
+from shared.letterboxd import Kind, kind_of_header
+from shared.options import Options
+from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Upstream
+from shared.pipelines.exports import Exports
+from shared.pipelines.letterboxd_forms import LetterboxdForm, forms
+from shared.states import Outcome
+from shared.upstreams.base import Answer, Failure, JsonAnswer
+from shared.upstreams.tmdb import DEFAULT_BASE_URL, AlternativeTitles, Details, Request, Search, TmdbUpstream
+
+if TYPE_CHECKING:
+    from shared.db import Database, Row
+    from shared.items import Item
+
+# What of a film's facts has a column of its own in table movies.
+_COLUMNS = (
+    "tmdb_id", "imdb_id", "tmdb_rating", "tmdb_votes", "genres", "directors", "cast", "runtime", "original_title",
+    "original_language", "release_date", "overview", "poster_path",
+)  # fmt: skip
+# Finds the columns of a file whose kind its name does not tell.
+_ANY = LetterboxdForm(
+    kind=Kind.WATCHED,
+    columns=tuple(dict.fromkeys(column for form in forms.values() for column in form.columns)),
+    required=("Name",),
+)
+
+
+class Movies:
+    """The movies pipeline; the upstream client is made when first asked for."""
+
+    slug = "movies"
+    needs: tuple[str, ...] = ("TMDB_API_TOKEN",)
+    paid = False
+    caches = True
+    tells_more = True
+    grouping: Grouping | None = Exports()
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def form(self, part: str, header: Sequence[str] | None) -> Form:
+        """The form of that kind of file; a file under a name of its own is what its header says."""
+        if part:
+            return forms[Kind(part)]
+        if header is None:
+            return _ANY
+        kind = kind_of_header(header)
+        if kind is None:
+            found = ", ".join(header)[:200]
+            message = (
+                f"The header is none of Letterboxd's, which name Name, Year and Letterboxd URI; it reads {found!r}."
+            )
+            raise InputError(message, code="input.missing_column")
+        return forms[kind]
+
+    def begin(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled | Dialogue]:
+        """A film looked for, or taken as a person decided once."""
+        if not items:
+            return {}
+        rows = db.rows("find_films", session=items[0].session, films=[item.key for item in items])
+        films = {row["film"]: row for row in rows}
+        return {item.number: _look_for(films[item.key]) for item in items}
+
+    def recall(self, db: Database, requests: Sequence[Request]) -> dict[Any, Answer]:
+        """What TMDB was asked before, by any session."""
+        named = {_name(request): request for request in requests}
+        rows = db.rows("recall_answers", requests=list(named))
+        return {named[row["request"]]: JsonAnswer(body=row["body"]) for row in rows}
+
+    def remember(self, db: Database, answers: Mapping[Any, Answer]) -> None:
+        """Keep what TMDB answered."""
+        kept = [
+            {"request": _name(request), "body": cast(JsonAnswer, answer).body} for request, answer in answers.items()
+        ]
+        if kept:
+            db.rows("remember_answers", answers=kept, days=self._settings.tmdb_cache_days)
+
+    def estimate(self, request: Any) -> Estimate:
+        """Nothing: TMDB counts requests alone."""
+        return Estimate()
+
+    def cost(self, answer: Answer | Failure) -> int:
+        """Nothing."""
+        return 0
+
+    def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
+        """What TMDB adds to the film's row; all of it empty for a film that was not found."""
+        result = settled.result or {}
+        match settled.outcome:
+            case Outcome.ENRICHED:
+                match_ = result["match"]
+                facts = {column: result[column] for column in _COLUMNS}
+                return {**facts, "match_score": match_["score"], "match_method": match_["method"]}
+            case Outcome.NOT_FOUND | Outcome.NEEDS_REVIEW:
+                return {"tmdb_id": None}
+            case _:
+                return None
+
+    @property
+    def upstream(self) -> Upstream:
+        """TMDB."""
+        return self._tmdb
+
+    @cached_property
+    def _tmdb(self) -> TmdbUpstream:
+        return TmdbUpstream(
+            token=self._settings.tmdb_api_token.get_secret_value(),
+            base_url=self._settings.tmdb_base_url or DEFAULT_BASE_URL,
+            request_timeout=self._settings.pipelines[self.slug].request_timeout,
+        )
+
+
+def _look_for(film: Row) -> Dialogue:
+    override = Override(tmdb_id=film["tmdb_id"]) if film["decided"] else None
+    return find_film(film["title"], film["year"], override=override)
+
+
+def _name(request: Request) -> str:
+    """What an answer is remembered under."""
+    match request:
+        case Search(title=title, year=year):
+            return f"search/{year or 'any'}/{title}"
+        case Details(tmdb_id=tmdb_id):
+            return f"movie/{tmdb_id}"
+        case AlternativeTitles(tmdb_id=tmdb_id):
+            return f"movie/{tmdb_id}/alternative_titles"

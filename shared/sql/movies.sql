@@ -1,0 +1,337 @@
+-- name: keep_film_records
+-- First of a chunk's merge: note what the new records are and name. A record the session has word for word is left out.
+INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest)
+SELECT session_id, item_no, kind,
+       CASE WHEN kind NOT IN ('diary', 'review') THEN coalesce(input->>'uri', 'title:' || alias) END, alias,
+       coalesce(input->>'uri', input->>'entry'),
+       kind IN ('watched', 'rating', 'like') OR kind = 'watchlist' AND :watchlist::boolean OR kind = 'diary' AND input->>'entry' IS NOT NULL,
+       input_hash
+  FROM (SELECT session_id, item_no, input, input_hash, input->>'kind' AS kind,
+               concat(input->>'name', ' (', input->>'year', ')') AS alias
+          FROM items WHERE session_id = :session::uuid AND item_no >= :first::bigint AND item_no < :beyond::bigint
+           AND outcome = 'merged' ORDER BY item_no) new
+ON CONFLICT (session_id, digest) DO NOTHING
+RETURNING item_no;
+
+-- name: settle_repeated_records
+-- The new records that were left out are duplicates of those that are kept.
+UPDATE items
+   SET outcome = 'duplicate', code = 'same_record', parent = kept.item_no,
+       error_message = format('The same record stands in item %s.', kept.item_no)
+  FROM film_records kept
+ WHERE items.session_id = :session::uuid AND items.item_no >= :first::bigint AND items.item_no < :beyond::bigint
+   AND items.outcome = 'merged' AND kept.session_id = items.session_id AND kept.digest = items.input_hash
+   AND kept.item_no <> items.item_no;
+
+-- name: supersede_film_records
+-- Of several records of one kind and link the newest says how it is; answers the films of the older ones.
+WITH older AS (
+    UPDATE film_records older SET superseded = true
+      FROM film_records newer
+     WHERE newer.session_id = :session::uuid AND newer.item_no >= :first::bigint AND older.session_id = newer.session_id
+       AND older.link = newer.link AND older.kind = newer.kind AND older.item_no < newer.item_no AND NOT older.superseded
+    RETURNING older.film
+)
+SELECT coalesce(jsonb_agg(DISTINCT film), '[]') AS films FROM older WHERE film IS NOT NULL;
+
+-- name: place_film_records
+-- Say anew which film each record belongs to that the new ones may have a say in: those of the same name and year, and
+-- watchlist entries of the same film. Answers the films that gained or lost a record.
+WITH touched AS MATERIALIZED (
+    SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint
+    UNION
+    SELECT named.alias FROM film_records new JOIN film_records named ON named.session_id = new.session_id AND named.uri = new.uri
+     WHERE new.session_id = :session::uuid AND new.item_no >= :first::bigint
+), films AS MATERIALIZED (
+    SELECT alias, count(DISTINCT uri) AS n, min(uri) AS uri FROM film_records JOIN touched USING (alias)
+     WHERE session_id = :session::uuid AND maker AND uri IS NOT NULL GROUP BY alias
+), diaries AS MATERIALIZED (
+    SELECT DISTINCT alias FROM film_records JOIN touched USING (alias)
+     WHERE session_id = :session::uuid AND maker AND uri IS NULL
+), placed AS MATERIALIZED (
+    SELECT r.item_no, r.film AS film_before,
+           CASE WHEN r.maker AND r.uri IS NOT NULL THEN r.uri
+                WHEN r.uri IS NOT NULL THEN (SELECT known.uri FROM film_records known WHERE known.session_id = r.session_id
+                                                AND known.uri = r.uri AND known.maker LIMIT 1)
+                WHEN films.n = 1 THEN films.uri
+                WHEN films.n IS NULL AND diaries.alias IS NOT NULL THEN 'title:' || r.alias END AS film
+      FROM film_records r JOIN touched USING (alias) LEFT JOIN films USING (alias) LEFT JOIN diaries USING (alias)
+     WHERE r.session_id = :session::uuid
+), moved AS (
+    UPDATE film_records SET film = placed.film FROM placed
+     WHERE session_id = :session::uuid AND film_records.item_no = placed.item_no AND film_records.film IS DISTINCT FROM placed.film
+)
+SELECT coalesce(jsonb_agg(DISTINCT key), '[]') AS films
+  FROM placed CROSS JOIN LATERAL (VALUES (film), (film_before)) AS changed (key)
+ WHERE film IS DISTINCT FROM film_before AND key IS NOT NULL;
+
+-- name: join_film_records
+-- Settle the records of some films as merged into the item that owns the film, one that owned another until now included.
+UPDATE items
+   SET state = 'completed', outcome = 'merged', code = member.kind, parent = member.owner, key = member.film,
+       finalized_at = now(), due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL,
+       error_code = NULL, error_message = NULL
+  FROM film_members member
+ WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+   AND member.item_no <> member.owner AND items.session_id = member.session_id AND items.item_no = member.item_no
+   AND (items.outcome IS DISTINCT FROM 'merged' OR items.parent IS DISTINCT FROM member.owner OR items.key IS DISTINCT FROM member.film);
+
+-- name: detach_film_records
+-- Settle the records that belong to no film: a diary entry with no film of its name or two of them, a film that is only
+-- on the watchlist. What changes that brings them back.
+UPDATE items
+   SET state = 'completed', outcome = CASE WHEN lost.kind = 'watchlist' THEN 'skipped' ELSE 'needs_review' END,
+       code = CASE WHEN lost.kind = 'watchlist' THEN 'watchlist_only' ELSE 'unresolved' END,
+       error_message = lost.reason, parent = NULL, key = NULL, finalized_at = now(), due_at = NULL, dispatched_at = NULL,
+       lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL
+  FROM (SELECT r.item_no, r.kind,
+               CASE WHEN r.kind = 'watchlist' THEN 'Only on the watchlist; with option watchlist=true such films are enriched too.'
+                    WHEN films.n > 1 THEN format('%s films of this export are called %s; the entry does not say which.', films.n, r.alias)
+                    ELSE format('No film of this export is called %s; it waits for the file that has it.', r.alias) END AS reason
+          FROM film_records r
+          LEFT JOIN (SELECT alias, count(DISTINCT uri) AS n FROM film_records
+                      WHERE session_id = :session::uuid AND maker AND uri IS NOT NULL GROUP BY alias) films USING (alias)
+         WHERE r.session_id = :session::uuid AND r.film IS NULL
+           AND r.alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint)) lost
+ WHERE items.session_id = :session::uuid AND items.item_no = lost.item_no
+   AND (items.outcome NOT IN ('skipped', 'needs_review') OR items.outcome IS NULL OR items.key IS NOT NULL
+        OR items.error_message IS DISTINCT FROM lost.reason);
+
+-- name: seat_film_owners
+-- Give every film's owner the film's key, and its turn where it is new to that.
+UPDATE items
+   SET key = member.film, state = CASE WHEN member.owns THEN items.state ELSE 'available' END,
+       outcome = CASE WHEN member.owns THEN items.outcome END, code = CASE WHEN member.owns THEN items.code END,
+       finalized_at = CASE WHEN member.owns THEN items.finalized_at END,
+       attempt = items.attempt + (NOT member.owns AND items.item_no < :first::bigint)::integer,
+       failures = CASE WHEN member.owns THEN items.failures ELSE 0 END, parent = NULL,
+       error_message = CASE WHEN member.owns THEN items.error_message END
+  FROM film_members member
+ WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+   AND member.item_no = member.owner AND items.session_id = member.session_id AND items.item_no = member.item_no
+   AND (NOT member.owns OR items.key IS DISTINCT FROM member.film);
+
+-- name: reopen_renamed_films
+-- Give films their turn again that the new records call something else: what was asked is no longer what they are.
+UPDATE items
+   SET state = 'available', attempt = items.attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0,
+       due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL, error_message = NULL
+  FROM (SELECT r.film, (array_agg(r.alias ORDER BY rank))[1] AS name,
+               (array_agg(r.alias ORDER BY rank) FILTER (WHERE r.item_no < :first::bigint))[1] AS name_before
+          FROM film_records r CROSS JOIN LATERAL film_record_rank(r) AS rank
+         WHERE r.session_id = :session::uuid AND r.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+         GROUP BY r.film) named
+ WHERE items.session_id = :session::uuid AND items.key = named.film AND items.outcome IS DISTINCT FROM 'merged'
+   AND items.item_no < :first::bigint AND named.name <> named.name_before;
+
+-- name: drop_former_movies
+-- Items that own no film any more have no row among the films.
+DELETE FROM movies
+ USING film_records r JOIN items ON items.session_id = r.session_id AND items.item_no = r.item_no
+ WHERE r.session_id = :session::uuid
+   AND (r.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+        OR r.alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
+   AND movies.session_id = r.session_id AND movies.item_no = r.item_no AND (items.key IS NULL OR items.outcome = 'merged');
+
+-- name: store_movies
+-- Write what the records of some films say together; what TMDB said stays.
+INSERT INTO movies AS mine (session_id, item_no, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist,
+                            diary_count, review_count, tags)
+SELECT facts.session_id, members.owner, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist,
+       diary_count, review_count, tags
+  FROM film_facts facts
+  JOIN (SELECT DISTINCT film, owner FROM film_members
+         WHERE session_id = :session::uuid AND film IN (SELECT jsonb_array_elements_text(:films::jsonb))) members USING (film)
+ WHERE facts.session_id = :session::uuid AND facts.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+ON CONFLICT (session_id, item_no) DO UPDATE
+   SET letterboxd_uri = excluded.letterboxd_uri, title = excluded.title, year = excluded.year, rating = excluded.rating,
+       watched_date = excluded.watched_date, logged_date = excluded.logged_date, liked = excluded.liked,
+       in_watchlist = excluded.in_watchlist, diary_count = excluded.diary_count, review_count = excluded.review_count,
+       tags = excluded.tags, updated_at = now();
+
+-- name: drop_entries
+-- Make room for `store_diary` and `store_reviews`, and forget the entries that lost their film.
+WITH touched AS MATERIALIZED (
+    SELECT item_no FROM film_records
+     WHERE session_id = :session::uuid AND kind IN ('diary', 'review')
+       AND (film IN (SELECT jsonb_array_elements_text(:films::jsonb)) OR film IS NULL
+            AND alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
+), diary AS (
+    DELETE FROM diary_entries USING touched WHERE session_id = :session::uuid AND diary_entries.item_no = touched.item_no
+)
+DELETE FROM reviews USING touched WHERE session_id = :session::uuid AND reviews.item_no = touched.item_no;
+
+-- name: store_diary
+-- Write the viewings of some films.
+INSERT INTO diary_entries (session_id, item_no, film_no, entry_uri, watched_date, logged_date, rating, rewatch, tags)
+SELECT items.session_id, items.item_no, member.owner, items.input->>'entry', (items.input->>'watched_date')::date,
+       (items.input->>'date')::date, (items.input->>'rating')::numeric, coalesce((items.input->>'rewatch')::boolean, false),
+       coalesce(items.input->'tags', '[]')
+  FROM film_members member JOIN items ON items.session_id = member.session_id AND items.item_no = member.item_no
+ WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+   AND member.kind = 'diary' AND NOT member.superseded;
+
+-- name: store_reviews
+-- Write the reviews of some films.
+INSERT INTO reviews (session_id, item_no, film_no, entry_uri, watched_date, logged_date, rating, rewatch, tags, review)
+SELECT items.session_id, items.item_no, member.owner, items.input->>'entry', (items.input->>'watched_date')::date,
+       (items.input->>'date')::date, (items.input->>'rating')::numeric, coalesce((items.input->>'rewatch')::boolean, false),
+       coalesce(items.input->'tags', '[]'), coalesce(items.input->>'review', '')
+  FROM film_members member JOIN items ON items.session_id = member.session_id AND items.item_no = member.item_no
+ WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+   AND member.kind = 'review' AND NOT member.superseded;
+
+-- name: movies_domain
+-- What TMDB says of a settled message's films. `stored` answers the items whose film has a row.
+, stored AS (
+    UPDATE movies
+       SET tmdb_enriched = given.tmdb_id IS NOT NULL, tmdb_id = given.tmdb_id, imdb_id = given.imdb_id,
+           tmdb_rating = given.tmdb_rating, tmdb_votes = given.tmdb_votes, genres = given.genres,
+           directors = given.directors, "cast" = given."cast", runtime = given.runtime,
+           original_title = given.original_title, original_language = given.original_language,
+           release_date = given.release_date, overview = given.overview, poster_path = given.poster_path,
+           match_score = given.match_score, match_method = given.match_method, attempt = written.attempt, updated_at = now()
+      FROM written CROSS JOIN LATERAL jsonb_to_record(written.domain) AS given (
+           tmdb_id bigint, imdb_id text, tmdb_rating numeric, tmdb_votes integer, genres jsonb, directors jsonb, "cast" jsonb,
+           runtime integer, original_title text, original_language text, release_date date, overview text,
+           poster_path text, match_score real, match_method text)
+     WHERE movies.session_id = :session::uuid AND movies.item_no = written.item_no
+    RETURNING movies.item_no
+)
+
+-- name: movies_results
+-- A page of result lines of settled items in item order, one JSON text for the page.
+SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM (
+    SELECT item_no, row_to_json(page)::text AS line FROM (
+        SELECT items.item_no, input->>'kind' AS kind, coalesce(facts.letterboxd_uri, input->>'uri') AS letterboxd_uri,
+               coalesce(facts.title, input->>'name') AS title, coalesce(facts.year, (input->>'year')::integer) AS year,
+               outcome, code, parent, facts.rating, facts.watched_date, facts.logged_date, facts.liked, facts.in_watchlist,
+               facts.tags, diary.entries AS diary, result->'tmdb_id' AS tmdb_id, result->'imdb_id' AS imdb_id,
+               result->'genres' AS genres, result->'directors' AS directors, result->'cast' AS "cast",
+               result->'runtime' AS runtime, result->'original_title' AS original_title,
+               result->'original_language' AS original_language, result->'release_date' AS release_date,
+               result->'tmdb_rating' AS tmdb_rating, result->'tmdb_votes' AS tmdb_votes, result->'overview' AS overview,
+               result->'poster_path' AS poster_path, result->'match' AS match, result->'candidates' AS candidates,
+               result->'from_cache' AS from_cache,
+               CASE WHEN outcome = 'failed' THEN 'error' ELSE result->>'db_status' END AS db_status, error_message AS error,
+               error_code, attempt AS attempts, line
+          FROM items
+          LEFT JOIN LATERAL (SELECT * FROM film_facts
+                              WHERE session_id = items.session_id AND film = items.key AND items.outcome NOT IN ('merged', 'duplicate')) facts ON true
+          LEFT JOIN LATERAL (
+               SELECT jsonb_agg(jsonb_build_object('watched_date', e.input->'watched_date', 'logged_date', e.input->'date',
+                                                   'rating', e.input->'rating', 'rewatch', e.input->'rewatch', 'tags', e.input->'tags')
+                                ORDER BY e.input->>'watched_date', e.item_no) AS entries
+                 FROM film_records r JOIN items e ON e.session_id = r.session_id AND e.item_no = r.item_no
+                WHERE r.session_id = items.session_id AND r.film = items.key AND r.kind = 'diary' AND NOT r.superseded AND facts.film IS NOT NULL) diary ON true
+         WHERE items.session_id = :session::uuid AND items.item_no > :after::bigint AND finalized_at IS NOT NULL
+         ORDER BY items.item_no LIMIT :size::integer
+    ) page
+) lines;
+
+-- name: movies_verify
+-- I4 for films: a row of an enriched item says what its result says; every film has one owner, and every merged record
+-- belongs to an owner.
+SELECT 'I4' AS rule, format('film %s, attempt %s, says otherwise than its item', m.item_no, m.attempt) AS finding
+  FROM movies m JOIN items i ON i.session_id = m.session_id AND i.item_no = m.item_no
+ WHERE m.session_id = :session::uuid AND i.finalized_at IS NOT NULL
+   AND (m.tmdb_enriched <> (i.outcome = 'enriched') AND i.outcome <> 'skipped' OR i.outcome = 'enriched'
+        AND (m.attempt IS DISTINCT FROM i.attempt OR m.tmdb_id IS DISTINCT FROM (i.result->>'tmdb_id')::bigint))
+UNION ALL
+SELECT 'I4', format('film %s has %s owners', film, count(DISTINCT owner) FILTER (WHERE owns))
+  FROM film_members WHERE session_id = :session::uuid
+ GROUP BY film HAVING count(*) FILTER (WHERE owns) <> 1
+UNION ALL
+SELECT 'I4', format('item %s is merged into item %s, which owns no film', i.item_no, i.parent)
+  FROM items i LEFT JOIN film_members owner ON owner.session_id = i.session_id AND owner.item_no = i.parent AND owner.owns
+ WHERE i.session_id = :session::uuid AND i.outcome = 'merged' AND (owner.item_no IS NULL OR owner.film <> i.key)
+LIMIT 100;
+
+-- name: movies_status
+-- What the status of a session tells of its films beside its items: how many there are, once every file is read, and
+-- how many TMDB enriched. In write mode `file` no film has a row: the items are counted then.
+SELECT CASE WHEN files_open = 0 AND files_known > 0
+            THEN (SELECT count(*) FROM items WHERE session_id = sessions.id AND key IS NOT NULL AND parent IS NULL) END AS total_movies,
+       CASE WHEN options->>'write_mode' = 'file'
+            THEN (SELECT count(*) FROM items WHERE session_id = sessions.id AND outcome = 'enriched')
+            ELSE (SELECT count(*) FROM movies WHERE session_id = sessions.id AND tmdb_enriched) END AS enriched_count
+  FROM sessions WHERE id = :session::uuid;
+
+-- name: movies_manifest
+-- What the manifest tells of a session's films: those that the newest version of every file names no more. They stay.
+WITH versions AS (
+    SELECT id, part, state, checksum, row_number() OVER (PARTITION BY part ORDER BY id DESC) AS age
+      FROM files WHERE session_id = :session::uuid AND state IN ('read', 'repeated') AND part <> 'archive'
+), newest AS MATERIALIZED (
+    SELECT CASE WHEN state = 'read' THEN id ELSE (SELECT max(same.id) FROM files same WHERE same.session_id = :session::uuid
+                  AND same.part = versions.part AND same.checksum = versions.checksum AND same.state = 'read') END AS id
+      FROM versions WHERE age = 1 OR part = ''
+), named AS MATERIALIZED (
+    SELECT CASE WHEN outcome = 'duplicate' THEN parent ELSE item_no END AS item_no
+      FROM items WHERE session_id = :session::uuid AND file IN (SELECT id FROM newest)
+), gone AS (
+    SELECT film, min(owner) AS item_no FROM film_members
+     WHERE session_id = :session::uuid AND maker
+       AND EXISTS (SELECT FROM versions WHERE state = 'read' AND id NOT IN (SELECT id FROM newest))
+     GROUP BY film HAVING NOT bool_or(item_no IN (SELECT item_no FROM named))
+)
+SELECT count(*) AS films_gone,
+       coalesce(jsonb_agg(jsonb_build_object('item_no', item_no, 'film', film) ORDER BY item_no) FILTER (WHERE place <= 1000), '[]')
+           AS films_gone_first_1000
+  FROM (SELECT gone.*, row_number() OVER (ORDER BY item_no) AS place FROM gone) listed;
+
+-- name: decide_match
+-- Remember what a person decided about an item's film, and give the film its turn again. No row: the item does not
+-- exist, or the session is no more; a row without a film: the record belongs to none.
+WITH session AS MATERIALIZED (
+    SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
+), target AS MATERIALIZED (
+    SELECT coalesce(kept.parent, items.parent, items.item_no) AS item_no, coalesce(kept.key, items.key) AS film
+      FROM items JOIN session ON items.session_id = session.id
+      LEFT JOIN items kept ON items.outcome = 'duplicate' AND kept.session_id = items.session_id AND kept.item_no = items.parent
+     WHERE items.item_no = :item_no::bigint AND items.outcome IS DISTINCT FROM 'rejected'
+), decided AS (
+    INSERT INTO match_overrides (film, tmdb_id, session_id, item_no)
+    SELECT film, :tmdb_id::bigint, :session::uuid, item_no FROM target WHERE film IS NOT NULL
+    ON CONFLICT (film) DO UPDATE
+       SET tmdb_id = excluded.tmdb_id, session_id = excluded.session_id, item_no = excluded.item_no, decided_at = now()
+    RETURNING film
+), opened AS (
+    UPDATE items
+       SET state = 'available', attempt = items.attempt + 1, round = round + (finalized_at IS NOT NULL)::integer, outcome = NULL,
+           code = NULL, finalized_at = NULL, failures = 0, due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL,
+           claim = NULL, result = NULL, error_code = NULL, error_message = NULL
+      FROM target
+     WHERE items.session_id = :session::uuid AND items.item_no = target.item_no AND target.film IS NOT NULL
+    RETURNING items.item_no
+), raised AS (
+    UPDATE sessions SET epoch = epoch + 1, completed_at = NULL, updated_at = now()
+     WHERE id = :session::uuid AND EXISTS (SELECT FROM opened)
+)
+SELECT item_no, film FROM target;
+
+-- name: find_films
+-- Name and year of some films as their records say, and what a person decided about each once, in any session.
+SELECT facts.film, facts.title, facts.year, chosen.film IS NOT NULL AS decided, chosen.tmdb_id
+  FROM film_facts facts LEFT JOIN match_overrides chosen ON chosen.film = facts.film
+ WHERE facts.session_id = :session::uuid AND facts.film IN (SELECT jsonb_array_elements_text(:films::jsonb));
+
+-- name: recall_answers
+-- The answers that are remembered and not too old.
+SELECT request, body FROM tmdb_answers
+ WHERE request IN (SELECT jsonb_array_elements_text(:requests::jsonb)) AND expires_at > now();
+
+-- name: remember_answers
+-- Keep answers; what is lost with a crash is asked again, so the statement need not reach the disk.
+WITH quick AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), given AS MATERIALIZED (
+    SELECT request, body FROM quick, jsonb_to_recordset(:answers::jsonb) AS g (request text, body jsonb) ORDER BY request
+)
+INSERT INTO tmdb_answers (request, body, expires_at)
+SELECT request, body, now() + :days::double precision * interval '1 day' FROM given
+ON CONFLICT (request) DO UPDATE SET body = excluded.body, fetched_at = now(), expires_at = excluded.expires_at;
+
+-- name: forget_answers
+-- Remove up to 5,000 answers that are too old.
+DELETE FROM tmdb_answers WHERE request IN (SELECT request FROM tmdb_answers WHERE expires_at < now() LIMIT 5000);
