@@ -241,9 +241,10 @@ CREATE FUNCTION film_record_rank(record film_records) RETURNS bigint[] LANGUAGE 
 RETURN ARRAY[(record.uri IS NULL)::integer, array_position(ARRAY['watched', 'rating', 'like', 'watchlist', 'diary', 'review'], record.kind),
              -record.item_no];
 
--- What the records of a film say together, a row per film.
+-- What the records of a film say together, a row per film; item_no is the owner's.
 CREATE VIEW film_facts AS
 SELECT r.session_id, r.film,
+       min(r.item_no) FILTER (WHERE i.key IS NOT NULL AND i.outcome IS DISTINCT FROM 'merged') AS item_no,
        CASE WHEN r.film NOT LIKE 'title:%' THEN r.film END AS letterboxd_uri,
        (array_agg(i.input->>'name' ORDER BY film_record_rank(r)))[1] AS title,
        (array_agg((i.input->>'year')::integer ORDER BY film_record_rank(r)))[1] AS year,

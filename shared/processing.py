@@ -1,7 +1,8 @@
 """Process: claim a message's items, admit and make their calls at once, settle what came of them.
 
-No database connection is held while a call or a slot is waited for. Per message, in the steady state: claim, slots,
-start, settle: four statements, whatever the number of items.
+Each item is enriched by a dialogue with its upstream: the pipeline yields requests, this drives them, many at once. No
+database connection is held while a call or a slot is waited for. Per message of a pipeline that asks once, in the
+steady state: claim, slots, start, settle: four statements, whatever the number of items.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, Literal, assert_never
 from uuid import UUID, uuid4
 
 from shared import items as ledger
@@ -21,18 +22,16 @@ from shared.calls import PlannedCall, Verdict, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import DatabaseError, LedgerDown, StatementFailed
+from shared.errors import DatabaseError, StatementFailed
 from shared.items import CallEnd, Claimed, Item, Settlement
 from shared.limits import AHEAD, reserve_slots, slow_down
 from shared.logs import log
 from shared.messages import ItemsNotice
-from shared.options import Options
 from shared.pipelines.base import Dialogue, Pipeline, Settled
 from shared.retry import RetryPolicy, next_step
+from shared.settling import Settler
 from shared.states import CallState, Hold, Outcome
 from shared.upstreams.base import Answer, ErrorClass, Failure
-
-_T = TypeVar("_T")
 
 # A message's items are settled together when the rest follow this soon after the first, in seconds. What was paid
 # for is not kept waiting; the rest may be, so that ten films are one transaction.
@@ -46,7 +45,7 @@ class Processor:
 
     def __init__(self, db: Database, dispatcher: Dispatcher, pipeline: Pipeline, settings: Settings) -> None:
         self.db, self.pipeline = db, pipeline
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self.settings = settings.pipelines[pipeline.slug]
         self.limits = settings.upstreams.get(self.settings.upstream)
         # As many as calls can be admitted at once: one that waited here could leave after its lease.
@@ -61,19 +60,14 @@ class Processor:
         Everything that can happen to an item is written to the ledger; raises only LedgerDown, for the push to come
         again.
         """
-        with self._dispatcher.nudging(notice.session, len(notice.items)):
+        with self.dispatcher.nudging(notice.session, len(notice.items)):
             deadline = time.monotonic() + self.settings.deadline
             claimed = ledger.claim(
                 self.db, notice.session, notice.items, pipeline=self.pipeline.slug, lease=self.settings.lease
             )
             if claimed is not None:
                 _Run(self, notice.session, claimed, deadline).go()
-        self._dispatcher.linger(until=deadline)
-
-    def due_in(self, session: UUID, seconds: float) -> None:
-        """See to it that an item handed back is dispatched when it is due, if that is soon."""
-        if 0 < seconds <= self.settings.linger:
-            self._dispatcher.due_in(session, seconds)
+        self.dispatcher.linger(until=deadline)
 
     def call(self, planned: PlannedCall) -> Future[Answer | Failure]:
         """The call, under way on one of this process's worker threads."""
@@ -108,6 +102,10 @@ class _Run:
         self._settle_at = 0.0
         self._patient_until: float | None = None  # when waiting calls are handed back unless slots were given
         self._began = time.monotonic()
+        self._settler = Settler(
+            processor.db, processor.dispatcher, processor.pipeline, session, claimed,
+            deadline=deadline, linger=self._settings.linger,
+        )  # fmt: skip
 
     def go(self) -> None:
         """Settle what needs no call, then admit and call the rest, settling as they end."""
@@ -137,7 +135,7 @@ class _Run:
         except StatementFailed as error:  # the domain table is missing, say: found out before anything is paid
             stopped = [_handed_back(item, "held") if item.kept is None else self._kept(item)
                        for item in self._claimed.items]  # fmt: skip
-            self._settle([self._refused(one, error) for one in stopped])
+            self._settler.settle([self._settler.refused(one, error) for one in stopped])
             return
         talks = []
         for item in self._claimed.items:
@@ -244,7 +242,7 @@ class _Run:
                     assert_never(verdict)
         if beyond:
             reason = "The next call could pass the budget; resume with a higher one to go on."
-            self._hold(Hold.BUDGET, reason, needed=max(beyond))
+            self._settler.hold(Hold.BUDGET, reason, needed=max(beyond))
 
     def _give_back(self, call: PlannedCall, code: str, *, due_in: float = 0.0) -> None:
         del self._talks[call.item.number]
@@ -321,7 +319,7 @@ class _Run:
             snoozes=talk.item.snoozes if limited else None,
         )
         if step.hold:
-            self._hold(Hold.SYSTEMIC, f"{ending.code}: {ending.message}", since=self._began)
+            self._settler.hold(Hold.SYSTEMIC, f"{ending.code}: {ending.message}", since=self._began)
         return Settlement(
             item=talk.item,
             outcome=Outcome.FAILED if step.wait is None else None,
@@ -361,72 +359,7 @@ class _Run:
 
     def _settle_ended(self) -> None:
         ended, self._ended = self._ended, []
-        self._settle(ended)
-
-    def _hold(self, hold: Hold, reason: str, *, since: float | None = None, needed: int | None = None) -> None:
-        """Hold the session; `since` is when (monotonic) that began which speaks for it: a later resume outweighs it."""
-        age = None if since is None else time.monotonic() - since
-        held = self._until_deadline(
-            "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
-        )
-        if held:
-            log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
-
-    def _until_deadline(self, name: str, **params: Any) -> list[dict[str, Any]]:
-        """A statement's rows, asked for until the ledger answers or the handler's deadline comes."""
-        return _patiently(lambda: self._db.rows(name, **params), self._deadline)
-
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write settlements together; one that PostgreSQL refuses for good is found by writing them one by one."""
-        if not settlements:
-            return
-        options, began = self._claimed.options, time.monotonic()
-        try:
-            verdicts = _patiently(
-                lambda: ledger.settle(
-                    self._db, self._session, settlements, pipeline=self._pipeline.slug, options=options
-                ),
-                self._deadline,
-            )
-        except StatementFailed as error:
-            if len(settlements) > 1:
-                self._settle_each(settlements)
-            elif settlements[0].domain is None:
-                raise
-            else:
-                self._settle([self._refused(settlements[0], error)])
-            return
-        for one in settlements:
-            if one.outcome is None and verdicts.get(one.item.number) == "settled":
-                self._processor.due_in(self._session, one.due_in)
-            verdict = verdicts.get(one.item.number, "gone")
-            _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
-
-    def _settle_each(self, settlements: Sequence[Settlement]) -> None:
-        """Write settlements one by one; one that cannot be written keeps none of the others from it."""
-        refusals = []
-        for one in settlements:
-            try:
-                self._settle([one])
-            except StatementFailed as error:
-                refusals.append(error)
-        if refusals:
-            raise refusals[0]
-
-    def _refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:
-        """The settlement without its domain row. The answer stays with the item: it was paid for."""
-        systemic = error.sqlstate.startswith(("42", "3F")) or error.sqlstate == "25006"
-        if systemic:
-            self._hold(Hold.SYSTEMIC, f"{error.code}: {error}. Run the migrations, then resume.")
-        return Settlement(
-            item=settlement.item,
-            outcome=None if systemic else Outcome.FAILED,
-            code=error.code if not systemic else "answered" if settlement.result else settlement.code,
-            result=settlement.result if self._pipeline.paid else None,
-            error_code=error.code,
-            error_message=str(error),
-            call=settlement.call,
-        )
+        self._settler.settle(ended)
 
 
 def _handed_back(item: Item, code: str, *, due_in: float = 0.0) -> Settlement:
@@ -458,45 +391,3 @@ def _together(waits: Iterable[float], lateness: float) -> Iterator[tuple[float, 
         group = [slot for slot in left if slot <= left[0] + lateness / 2]  # the other half is for being late
         yield group[0], group[-1], len(group)
         left = left[len(group) :]
-
-
-def _patiently(write: Callable[[], _T], deadline: float) -> _T:
-    """What `write` returns, repeated while the ledger is away until the deadline; then LedgerDown."""
-    pause = 0.1
-    while True:
-        try:
-            return write()
-        except LedgerDown:
-            if time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2.0, pause * 2)
-
-
-def _log_outcome(
-    settlement: Settlement, verdict: str, claimed: Claimed, pipeline: str, *, run_began: float, settle_began: float
-) -> None:
-    if verdict == "settled" and settlement.outcome is None:
-        return
-    now = time.monotonic()
-    log(
-        "WARNING" if settlement.outcome is Outcome.FAILED or verdict != "settled" else "INFO",
-        "Item settled" if verdict == "settled" else "Settlement not taken",
-        trace=claimed.trace_id,
-        pipeline=pipeline,
-        outcome=settlement.outcome,
-        db_status=_db_status(settlement, claimed.options),
-        verdict=None if verdict == "settled" else verdict,
-        error_code=settlement.error_code,
-        duration_ms=round((now - run_began) * 1000),
-        settle_ms=round((now - settle_began) * 1000, 1),
-        **settlement.item.log_fields(),
-    )
-
-
-def _db_status(settlement: Settlement, options: Options) -> str | None:
-    if settlement.outcome is Outcome.FAILED:
-        return "error"
-    if settlement.code == "skip_existing":
-        return "skipped"
-    return "updated" if settlement.domain is not None and options.writes_domain else None

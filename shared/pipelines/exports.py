@@ -55,12 +55,13 @@ class Exports:
         (outdated,) = transaction.rows("supersede_film_records", **new)
         (placed,) = transaction.rows("place_film_records", **new)
         films = {"session": made.session, "films": sorted({*outdated["films"], *placed["films"]})}
-        transaction.rows("join_film_records", **films)
-        transaction.rows("detach_film_records", **new)
+        changed = [*transaction.rows("join_film_records", **films), *transaction.rows("detach_film_records", **new)]
+        former = [row["item_no"] for row in changed if row["item_no"] < made.first]
         transaction.rows("seat_film_owners", **films, first=made.first)
         transaction.rows("reopen_renamed_films", **films, first=made.first)
         if options.writes_domain:
-            transaction.rows("drop_former_movies", **films, first=made.first)
+            if former:
+                transaction.rows("drop_former_movies", session=made.session, item_nos=former)
             transaction.rows("store_movies", **films)
             transaction.rows("drop_entries", **films, first=made.first)
             transaction.rows("store_diary", **films)

@@ -36,27 +36,28 @@ SELECT coalesce(jsonb_agg(DISTINCT film), '[]') AS films FROM older WHERE film I
 
 -- name: place_film_records
 -- Say anew which film each record belongs to that the new ones may have a say in: those of the same name and year, and
--- watchlist entries of the same film. Answers the films that gained or lost a record.
+-- watchlist entries of the same film. Answers the films that gained or lost a record. (Windows and arrays, not joins:
+-- tables without statistics had the planner compare every pair of a chunk.)
 WITH touched AS MATERIALIZED (
     SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint
     UNION
-    SELECT named.alias FROM film_records new JOIN film_records named ON named.session_id = new.session_id AND named.uri = new.uri
-     WHERE new.session_id = :session::uuid AND new.item_no >= :first::bigint
-), films AS MATERIALIZED (
-    SELECT alias, count(DISTINCT uri) AS n, min(uri) AS uri FROM film_records JOIN touched USING (alias)
-     WHERE session_id = :session::uuid AND maker AND uri IS NOT NULL GROUP BY alias
-), diaries AS MATERIALIZED (
-    SELECT DISTINCT alias FROM film_records JOIN touched USING (alias)
-     WHERE session_id = :session::uuid AND maker AND uri IS NULL
+    SELECT wanted.alias FROM film_records new JOIN film_records wanted ON wanted.session_id = new.session_id AND wanted.uri = new.uri
+     WHERE new.session_id = :session::uuid AND new.item_no >= :first::bigint AND NOT wanted.maker
+), named AS MATERIALIZED (
+    SELECT item_no, film AS film_before, uri, alias, maker,
+           min(uri) FILTER (WHERE maker) OVER same AS one_film, max(uri) FILTER (WHERE maker) OVER same AS other_film,
+           bool_or(maker AND uri IS NULL) OVER same AS in_diary
+      FROM film_records
+     WHERE session_id = :session::uuid AND alias = ANY (ARRAY (SELECT alias FROM touched))
+    WINDOW same AS (PARTITION BY alias)
 ), placed AS MATERIALIZED (
-    SELECT r.item_no, r.film AS film_before,
-           CASE WHEN r.maker AND r.uri IS NOT NULL THEN r.uri
-                WHEN r.uri IS NOT NULL THEN (SELECT known.uri FROM film_records known WHERE known.session_id = r.session_id
-                                                AND known.uri = r.uri AND known.maker LIMIT 1)
-                WHEN films.n = 1 THEN films.uri
-                WHEN films.n IS NULL AND diaries.alias IS NOT NULL THEN 'title:' || r.alias END AS film
-      FROM film_records r JOIN touched USING (alias) LEFT JOIN films USING (alias) LEFT JOIN diaries USING (alias)
-     WHERE r.session_id = :session::uuid
+    SELECT item_no, film_before,
+           CASE WHEN maker AND uri IS NOT NULL THEN uri
+                WHEN uri IS NOT NULL THEN (SELECT known.uri FROM film_records known WHERE known.session_id = :session::uuid
+                                              AND known.uri = named.uri AND known.maker LIMIT 1)
+                WHEN one_film = other_film THEN one_film
+                WHEN one_film IS NULL AND in_diary THEN 'title:' || alias END AS film
+      FROM named
 ), moved AS (
     UPDATE film_records SET film = placed.film FROM placed
      WHERE session_id = :session::uuid AND film_records.item_no = placed.item_no AND film_records.film IS DISTINCT FROM placed.film
@@ -66,19 +67,21 @@ SELECT coalesce(jsonb_agg(DISTINCT key), '[]') AS films
  WHERE film IS DISTINCT FROM film_before AND key IS NOT NULL;
 
 -- name: join_film_records
--- Settle the records of some films as merged into the item that owns the film, one that owned another until now included.
+-- Settle the records of some films as merged into the item that owns the film, also one that owned a film until now.
+-- Answers the items it changed.
 UPDATE items
    SET state = 'completed', outcome = 'merged', code = member.kind, parent = member.owner, key = member.film,
        finalized_at = now(), due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL,
        error_code = NULL, error_message = NULL
   FROM film_members member
- WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+ WHERE member.session_id = :session::uuid AND member.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
    AND member.item_no <> member.owner AND items.session_id = member.session_id AND items.item_no = member.item_no
-   AND (items.outcome IS DISTINCT FROM 'merged' OR items.parent IS DISTINCT FROM member.owner OR items.key IS DISTINCT FROM member.film);
+   AND (items.outcome IS DISTINCT FROM 'merged' OR items.parent IS DISTINCT FROM member.owner OR items.key IS DISTINCT FROM member.film)
+RETURNING items.item_no;
 
 -- name: detach_film_records
 -- Settle the records that belong to no film: a diary entry with no film of its name or two of them, a film that is only
--- on the watchlist. What changes that brings them back.
+-- on the watchlist. What changes that brings them back. Answers the items it changed.
 UPDATE items
    SET state = 'completed', outcome = CASE WHEN lost.kind = 'watchlist' THEN 'skipped' ELSE 'needs_review' END,
        code = CASE WHEN lost.kind = 'watchlist' THEN 'watchlist_only' ELSE 'unresolved' END,
@@ -86,16 +89,16 @@ UPDATE items
        lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL
   FROM (SELECT r.item_no, r.kind,
                CASE WHEN r.kind = 'watchlist' THEN 'Only on the watchlist; with option watchlist=true such films are enriched too.'
-                    WHEN films.n > 1 THEN format('%s films of this export are called %s; the entry does not say which.', films.n, r.alias)
+                    WHEN EXISTS (SELECT FROM film_records f WHERE f.session_id = r.session_id AND f.alias = r.alias AND f.maker AND f.uri IS NOT NULL)
+                    THEN format('More than one film of this export is called %s; the entry does not say which.', r.alias)
                     ELSE format('No film of this export is called %s; it waits for the file that has it.', r.alias) END AS reason
           FROM film_records r
-          LEFT JOIN (SELECT alias, count(DISTINCT uri) AS n FROM film_records
-                      WHERE session_id = :session::uuid AND maker AND uri IS NOT NULL GROUP BY alias) films USING (alias)
          WHERE r.session_id = :session::uuid AND r.film IS NULL
-           AND r.alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint)) lost
+           AND r.alias = ANY (ARRAY (SELECT DISTINCT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))) lost
  WHERE items.session_id = :session::uuid AND items.item_no = lost.item_no
    AND (items.outcome NOT IN ('skipped', 'needs_review') OR items.outcome IS NULL OR items.key IS NOT NULL
-        OR items.error_message IS DISTINCT FROM lost.reason);
+        OR items.error_message IS DISTINCT FROM lost.reason)
+RETURNING items.item_no;
 
 -- name: seat_film_owners
 -- Give every film's owner the film's key, and its turn where it is new to that.
@@ -107,7 +110,7 @@ UPDATE items
        failures = CASE WHEN member.owns THEN items.failures ELSE 0 END, parent = NULL,
        error_message = CASE WHEN member.owns THEN items.error_message END
   FROM film_members member
- WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+ WHERE member.session_id = :session::uuid AND member.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
    AND member.item_no = member.owner AND items.session_id = member.session_id AND items.item_no = member.item_no
    AND (NOT member.owns OR items.key IS DISTINCT FROM member.film);
 
@@ -119,30 +122,23 @@ UPDATE items
   FROM (SELECT r.film, (array_agg(r.alias ORDER BY rank))[1] AS name,
                (array_agg(r.alias ORDER BY rank) FILTER (WHERE r.item_no < :first::bigint))[1] AS name_before
           FROM film_records r CROSS JOIN LATERAL film_record_rank(r) AS rank
-         WHERE r.session_id = :session::uuid AND r.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+         WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
          GROUP BY r.film) named
  WHERE items.session_id = :session::uuid AND items.key = named.film AND items.outcome IS DISTINCT FROM 'merged'
    AND items.item_no < :first::bigint AND named.name <> named.name_before;
 
 -- name: drop_former_movies
 -- Items that own no film any more have no row among the films.
-DELETE FROM movies
- USING film_records r JOIN items ON items.session_id = r.session_id AND items.item_no = r.item_no
- WHERE r.session_id = :session::uuid
-   AND (r.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
-        OR r.alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
-   AND movies.session_id = r.session_id AND movies.item_no = r.item_no AND (items.key IS NULL OR items.outcome = 'merged');
+DELETE FROM movies WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]);
 
 -- name: store_movies
 -- Write what the records of some films say together; what TMDB said stays.
 INSERT INTO movies AS mine (session_id, item_no, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist,
                             diary_count, review_count, tags)
-SELECT facts.session_id, members.owner, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist,
+SELECT session_id, item_no, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist,
        diary_count, review_count, tags
-  FROM film_facts facts
-  JOIN (SELECT DISTINCT film, owner FROM film_members
-         WHERE session_id = :session::uuid AND film IN (SELECT jsonb_array_elements_text(:films::jsonb))) members USING (film)
- WHERE facts.session_id = :session::uuid AND facts.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+  FROM film_facts
+ WHERE session_id = :session::uuid AND film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
 ON CONFLICT (session_id, item_no) DO UPDATE
    SET letterboxd_uri = excluded.letterboxd_uri, title = excluded.title, year = excluded.year, rating = excluded.rating,
        watched_date = excluded.watched_date, logged_date = excluded.logged_date, liked = excluded.liked,
@@ -154,8 +150,10 @@ ON CONFLICT (session_id, item_no) DO UPDATE
 WITH touched AS MATERIALIZED (
     SELECT item_no FROM film_records
      WHERE session_id = :session::uuid AND kind IN ('diary', 'review')
-       AND (film IN (SELECT jsonb_array_elements_text(:films::jsonb)) OR film IS NULL
-            AND alias IN (SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
+       AND film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
+    UNION
+    SELECT item_no FROM film_records WHERE session_id = :session::uuid AND film IS NULL
+       AND alias = ANY (ARRAY (SELECT DISTINCT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
 ), diary AS (
     DELETE FROM diary_entries USING touched WHERE session_id = :session::uuid AND diary_entries.item_no = touched.item_no
 )
@@ -168,7 +166,7 @@ SELECT items.session_id, items.item_no, member.owner, items.input->>'entry', (it
        (items.input->>'date')::date, (items.input->>'rating')::numeric, coalesce((items.input->>'rewatch')::boolean, false),
        coalesce(items.input->'tags', '[]')
   FROM film_members member JOIN items ON items.session_id = member.session_id AND items.item_no = member.item_no
- WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+ WHERE member.session_id = :session::uuid AND member.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
    AND member.kind = 'diary' AND NOT member.superseded;
 
 -- name: store_reviews
@@ -178,7 +176,7 @@ SELECT items.session_id, items.item_no, member.owner, items.input->>'entry', (it
        (items.input->>'date')::date, (items.input->>'rating')::numeric, coalesce((items.input->>'rewatch')::boolean, false),
        coalesce(items.input->'tags', '[]'), coalesce(items.input->>'review', '')
   FROM film_members member JOIN items ON items.session_id = member.session_id AND items.item_no = member.item_no
- WHERE member.session_id = :session::uuid AND member.film IN (SELECT jsonb_array_elements_text(:films::jsonb))
+ WHERE member.session_id = :session::uuid AND member.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
    AND member.kind = 'review' AND NOT member.superseded;
 
 -- name: movies_domain
@@ -314,12 +312,12 @@ SELECT item_no, film FROM target;
 -- Name and year of some films as their records say, and what a person decided about each once, in any session.
 SELECT facts.film, facts.title, facts.year, chosen.film IS NOT NULL AS decided, chosen.tmdb_id
   FROM film_facts facts LEFT JOIN match_overrides chosen ON chosen.film = facts.film
- WHERE facts.session_id = :session::uuid AND facts.film IN (SELECT jsonb_array_elements_text(:films::jsonb));
+ WHERE facts.session_id = :session::uuid AND facts.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)));
 
 -- name: recall_answers
 -- The answers that are remembered and not too old.
 SELECT request, body FROM tmdb_answers
- WHERE request IN (SELECT jsonb_array_elements_text(:requests::jsonb)) AND expires_at > now();
+ WHERE request = ANY (ARRAY (SELECT jsonb_array_elements_text(:requests::jsonb))) AND expires_at > now();
 
 -- name: remember_answers
 -- Keep answers; what is lost with a crash is asked again, so the statement need not reach the disk.

@@ -8,11 +8,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shared.config import parse_database_url
 from shared.db import Database, connector
+from shared.events import UploadedObject
 from tests.bench.figure import Figure
 from tests.conftest import ROOT, running_server
 from tests.workbench import Workbench, artists_csv
@@ -20,43 +23,48 @@ from tests.workbench import Workbench, artists_csv
 STEP = 5_000
 
 
-class Rows(io.RawIOBase):
-    """An object of n artists that is made while it is read: its size is not in memory."""
+class Made(io.RawIOBase):
+    """An object that is made while it is read: its size is not in memory."""
 
-    def __init__(self, n: int) -> None:
-        self._left, self._next, self._buffer = n, 1, b"artist_id,artist_name,artist_data\r\n"
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._buffer = pieces, b""
 
     def read(self, size: int = -1) -> bytes:
-        if not self._buffer and self._left:
-            step = min(STEP, self._left)
-            self._buffer = artists_csv(step, first=self._next).split(b"\r\n", 1)[1]
-            self._next, self._left = self._next + step, self._left - step
+        if not self._buffer:
+            self._buffer = next(self._pieces, b"")
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
+
+
+def streamed(bench: Workbench, name: str, pieces: Callable[[], Iterator[bytes]]) -> UploadedObject:
+    """What announces an object whose content `pieces` makes, each time it is opened."""
+
+    def opened(*_: object, offset: int, size: int) -> Made:
+        stream = Made(pieces())
+        while offset > 0 and (block := stream.read(min(offset, 1 << 20))):
+            offset -= len(block)
+        return stream
+
+    bench.store.open = opened  # type: ignore[method-assign,assignment]
+    return replace(bench.store.put("up", name, b""), size=sum(map(len, pieces())))
+
+
+def artists(n: int) -> Iterator[bytes]:
+    """A file of n artists in pieces."""
+    yield b"artist_id,artist_name,artist_data\r\n"
+    for first in range(1, n + 1, STEP):
+        yield artists_csv(min(STEP, n + 1 - first), first=first).split(b"\r\n", 1)[1]
 
 
 def ingest(url: str, n: int) -> dict[str, Any]:
     """Ingest n rows in this process; rows a second and peak memory."""
     bench = Workbench(db=Database(connector(parse_database_url(url)), size=4), url=url)
-    size = 0
-    stream = Rows(n)
-    while block := stream.read(1 << 20):
-        size += len(block)
-    bench.store.open = lambda *_, offset, size: _skipped(n, offset)  # type: ignore[method-assign]
-    uploaded = bench.store.put("up", f"artists/{n}.csv", b"")
-    uploaded = type(uploaded)(**{**{f: getattr(uploaded, f) for f in uploaded.__slots__}, "size": size})
+    uploaded = streamed(bench, f"artists/{n}.csv", lambda: artists(n))
     began = time.perf_counter()
     bench.ingest.take(uploaded)
     seconds = time.perf_counter() - began
     assert bench.value("SELECT count(*) FROM items WHERE state = 'available'") >= n
     return {"rows_per_second": n / seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-def _skipped(n: int, offset: int) -> Rows:
-    stream = Rows(n)
-    while offset > 0 and (block := stream.read(min(offset, 1 << 20))):
-        offset -= len(block)
-    return stream
 
 
 def bare_copy(url: str) -> float:

@@ -1,0 +1,147 @@
+"""Settle: write what became of a message's items, all or nothing where that goes, each alone where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from shared import items as ledger
+from shared.db import Database
+from shared.dispatch import Dispatcher
+from shared.errors import LedgerDown, StatementFailed
+from shared.items import Claimed, Settlement
+from shared.logs import log
+from shared.options import Options
+from shared.pipelines.base import Pipeline
+from shared.states import Hold, Outcome
+
+_T = TypeVar("_T")
+
+
+class Settler:
+    """Writes the settlements of one message, patiently until its handler's deadline."""
+
+    def __init__(
+        self,
+        db: Database,
+        dispatcher: Dispatcher,
+        pipeline: Pipeline,
+        session: UUID,
+        claimed: Claimed,
+        *,
+        deadline: float,
+        linger: float,
+    ) -> None:
+        self._db, self._dispatcher, self._pipeline = db, dispatcher, pipeline
+        self._session, self._claimed = session, claimed
+        self._deadline, self._linger = deadline, linger
+        self._began = time.monotonic()
+
+    def hold(self, hold: Hold, reason: str, *, since: float | None = None, needed: int | None = None) -> None:
+        """Hold the session; `since` is when (monotonic) that began which speaks for it: a later resume outweighs it."""
+        age = None if since is None else time.monotonic() - since
+        held = self._until_deadline(
+            "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
+        )
+        if held:
+            log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
+
+    def _until_deadline(self, name: str, **params: Any) -> list[dict[str, Any]]:
+        """A statement's rows, asked for until the ledger answers or the handler's deadline comes."""
+        return _patiently(lambda: self._db.rows(name, **params), self._deadline)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write settlements together; one that PostgreSQL refuses for good is found by writing them one by one."""
+        if not settlements:
+            return
+        options, began = self._claimed.options, time.monotonic()
+        try:
+            verdicts = _patiently(
+                lambda: ledger.settle(
+                    self._db, self._session, settlements, pipeline=self._pipeline.slug, options=options
+                ),
+                self._deadline,
+            )
+        except StatementFailed as error:
+            if len(settlements) > 1:
+                self._settle_each(settlements)
+            elif settlements[0].domain is None:
+                raise
+            else:
+                self.settle([self.refused(settlements[0], error)])
+            return
+        for one in settlements:
+            if one.outcome is None and verdicts.get(one.item.number) == "settled" and 0 < one.due_in <= self._linger:
+                self._dispatcher.due_in(self._session, one.due_in)  # dispatched when it is due, if that is soon
+            verdict = verdicts.get(one.item.number, "gone")
+            _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
+
+    def _settle_each(self, settlements: Sequence[Settlement]) -> None:
+        """Write settlements one by one; one that cannot be written keeps none of the others from it."""
+        refusals = []
+        for one in settlements:
+            try:
+                self.settle([one])
+            except StatementFailed as error:
+                refusals.append(error)
+        if refusals:
+            raise refusals[0]
+
+    def refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:
+        """The settlement without its domain row. The answer stays with the item: it was paid for."""
+        systemic = error.sqlstate.startswith(("42", "3F")) or error.sqlstate == "25006"
+        if systemic:
+            self.hold(Hold.SYSTEMIC, f"{error.code}: {error}. Run the migrations, then resume.")
+        return Settlement(
+            item=settlement.item,
+            outcome=None if systemic else Outcome.FAILED,
+            code=error.code if not systemic else "answered" if settlement.result else settlement.code,
+            result=settlement.result if self._pipeline.paid else None,
+            error_code=error.code,
+            error_message=str(error),
+            call=settlement.call,
+        )
+
+
+def _patiently(write: Callable[[], _T], deadline: float) -> _T:
+    """What `write` returns, repeated while the ledger is away until the deadline; then LedgerDown."""
+    pause = 0.1
+    while True:
+        try:
+            return write()
+        except LedgerDown:
+            if time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2.0, pause * 2)
+
+
+def _log_outcome(
+    settlement: Settlement, verdict: str, claimed: Claimed, pipeline: str, *, run_began: float, settle_began: float
+) -> None:
+    if verdict == "settled" and settlement.outcome is None:
+        return
+    now = time.monotonic()
+    log(
+        "WARNING" if settlement.outcome is Outcome.FAILED or verdict != "settled" else "INFO",
+        "Item settled" if verdict == "settled" else "Settlement not taken",
+        trace=claimed.trace_id,
+        pipeline=pipeline,
+        outcome=settlement.outcome,
+        db_status=_db_status(settlement, claimed.options),
+        verdict=None if verdict == "settled" else verdict,
+        error_code=settlement.error_code,
+        duration_ms=round((now - run_began) * 1000),
+        settle_ms=round((now - settle_began) * 1000, 1),
+        **settlement.item.log_fields(),
+    )
+
+
+def _db_status(settlement: Settlement, options: Options) -> str | None:
+    if settlement.outcome is Outcome.FAILED:
+        return "error"
+    if settlement.code == "skip_existing":
+        return "skipped"
+    return "updated" if settlement.domain is not None and options.writes_domain else None
