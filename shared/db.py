@@ -35,8 +35,7 @@ POOL_TIMEOUT = 10.0
 # Connections older than this are replaced: certificates and servers change beneath them.
 RECYCLE_AFTER = 1_800
 
-# SQLSTATE classes after which the same statement may succeed a moment later, and those that mean "no server now".
-_AGAIN = ("40001", "40P01", "55P03", "57014")
+# SQLSTATE classes that mean "no server now".
 _AWAY = ("08", "57P", "53300")
 _STALE_PLAN = "0A000"
 
@@ -132,8 +131,8 @@ class Database:
                 with self._checked_out() as connection:
                     return _run(connection, name, params)
             except (LedgerDown, StatementFailed) as error:
-                again = isinstance(error, LedgerDown) or error.sqlstate in (*_AGAIN, _STALE_PLAN)
-                if last and isinstance(error, StatementFailed) and error.sqlstate in _AGAIN:
+                again = isinstance(error, LedgerDown) or error.passes or error.sqlstate == _STALE_PLAN
+                if last and isinstance(error, StatementFailed) and error.passes:
                     raise LedgerDown(str(error)) from error  # it may go well later, so no reason to give the work up
                 if last or not again:
                     raise

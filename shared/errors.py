@@ -85,3 +85,8 @@ class StatementFailed(DatabaseError):
     def code(self) -> str:
         """The error code items carry: what kind of refusal, in a word."""
         return f"db.{self.constraint or self.sqlstate}"
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same may go well a moment later: a deadlock, or a lock or statement waited for too long."""
+        return self.sqlstate in ("40001", "40P01", "55P03", "57014")

@@ -136,7 +136,7 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
         return None
     broken = next((file for file in files if file["state"] == FileState.FAILED and not _mended(file, files)), None)
     if broken is not None:
-        return broken["error_code"] or "input.unreadable", broken["error"] or "A file could not be read."
+        return broken["error_code"] or "input.unreadable", _said_of(broken, among=files)
     records = sum(file["records_read"] - file["ignored"] for file in files)
     total = sum(counts.values())
     if found["failed_at"] is None and records != total:
@@ -152,7 +152,7 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
             "order? Mend the file and drop it again.",
         )
     options = Options.model_validate(found["options"])
-    ran = total - counts[Outcome.REJECTED] - counts[Outcome.DUPLICATE]
+    ran = total - counts[Outcome.REJECTED] - counts[Outcome.DUPLICATE] - counts[Outcome.MERGED]
     if counts[Outcome.FAILED] and options.too_many_failed(counts[Outcome.FAILED], ran):
         return (
             "input.too_many_failed",
@@ -160,6 +160,13 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
             "results.jsonl says why each did, and reprocess runs them again.",
         )
     return None
+
+
+def _said_of(broken: Row, *, among: list[Row]) -> str:
+    """Why a file could not be read; which one it was where there are others."""
+    said: str = broken["error"] or "A file could not be read."
+    name = "/".join(filter(None, (broken["object_name"], broken["member"])))
+    return f"{name}: {said}" if len(among) > 1 else said
 
 
 def _mended(failed: Row, files: list[Row]) -> bool:

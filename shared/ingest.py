@@ -8,6 +8,7 @@ archive is a file whose members are files of their own.
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from uuid import UUID, uuid4
 
 from shared.archives import ArchiveMember, ObjectReader, members, open_member
 from shared.config import Settings
-from shared.copying import Maker, Origin, check_no_header, copy_text
+from shared.copying import Made, Maker, Origin, check_no_header, copy_text
 from shared.db import Database, Transaction
 from shared.dispatch import Dispatcher
-from shared.errors import InputError, LedgerDown, ObjectGone, StorageDown
+from shared.errors import InputError, LedgerDown, ObjectGone, StatementFailed, StorageDown
 from shared.events import UploadedObject
 from shared.logs import log
 from shared.messages import continuation
@@ -347,8 +348,20 @@ class Ingest:
         )
 
     def _write(self, file: _File, line: Pipeline, maker: Maker, chunk: Chunk) -> bool:
-        """Write a chunk in one transaction; False if the file is no longer ours."""
+        """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours."""
         made = maker.make(chunk)
+        for last in (False, False, True):
+            try:
+                return self._write_made(file, line, chunk, made)
+            except StatementFailed as error:
+                if not error.passes:
+                    raise
+                if last:
+                    raise LedgerDown(str(error)) from error
+            time.sleep(random.uniform(0.01, 0.05))
+        raise AssertionError("unreachable")
+
+    def _write_made(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
         origin = Origin(session=file.session, file=file.id, name=file.name)
         try:
             with self._db.transaction() as transaction:

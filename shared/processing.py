@@ -159,12 +159,12 @@ class _Run:
         """Tell dialogues what they were answered, until each has ended or waits for a request to leave."""
         while heard:
             requests = [(talk, said[0]) for talk, answer in heard if (said := self._tell(talk, answer)) is not None]
-            known: Mapping[Any, Answer] = {}
-            if requests and self._pipeline.caches:
-                known = self._pipeline.recall(self._db, [request for _, request in requests])
+            # Whoever has an item run again wants to know anew.
+            old = [request for talk, request in requests if self._pipeline.caches and talk.item.round == 1]
+            known = self._pipeline.recall(self._db, old) if old else {}
             heard = []
             for talk, request in requests:
-                if self._pipeline.caches and request in known:
+                if request in old and request in known:
                     heard.append((talk, known[request]))
                 else:
                     self._waiting.append(self._planned(talk.item, request))
@@ -177,7 +177,7 @@ class _Run:
             ending: Settled | Failure = end.value
         except Exception as error:  # a fault of ours that one item brought to light; its neighbours go on
             log("ERROR", "Unforeseen error in a dialogue", error=error, **talk.item.log_fields())
-            ending = _unexpected(error, call_state="failed")
+            ending = _unexpected(error, ErrorClass.PERMANENT if talk.paid else ErrorClass.TRANSIENT)
         del self._talks[talk.item.number]
         self._end(self._judged(talk, ending))
         return None
@@ -372,12 +372,14 @@ def _outcome(call: PlannedCall, future: Future[Answer | Failure]) -> Answer | Fa
     if error is None:
         return future.result()
     log("ERROR", "Unforeseen error in a call", error=error, **call.item.log_fields())
-    return _unexpected(error, call_state="unknown")
+    return _unexpected(error, ErrorClass.TRANSIENT, call_state="unknown")
 
 
-def _unexpected(error: BaseException, *, call_state: Literal["failed", "unknown"]) -> Failure:
+def _unexpected(
+    error: BaseException, kind: ErrorClass, *, call_state: Literal["failed", "unknown"] = "failed"
+) -> Failure:
     return Failure(
-        kind=ErrorClass.TRANSIENT,
+        kind=kind,
         code="upstream.unexpected",
         message=f"The call broke with {type(error).__name__}; the log has the traceback.",
         call_state=call_state,

@@ -130,24 +130,22 @@ class Sessions:
             "calls": {state: int(row["calls"]) for state, row in calls.items()},
             "items_per_second": per_second,
             "eta_seconds": round(opened / per_second, 1) if opened and per_second else (0.0 if not opened else None),
-            "bound_by": self._bound_by(found, opened, per_second),
+            "bound_by": self._bound_by(found, opened),
             "trace_id": found["trace_id"],
             "created_at": found["created_at"].isoformat(),
             "completed_at": found["completed_at"] and found["completed_at"].isoformat(),
             "expires_at": found["expires_at"].isoformat(),
         }
 
-    def _bound_by(self, found: Row, opened: int, per_second: float) -> str | None:
+    def _bound_by(self, found: Row, opened: int) -> str | None:
         """What keeps the session from going faster, in a word; None when nothing is left to do."""
         if not opened:
             return None
         if found["status"] in (SessionStatus.PAUSED, SessionStatus.QUOTED):
             return "hold" if found["status"] == SessionStatus.PAUSED else "approval"
         settings = self._settings.pipelines.get(found["pipeline"])
-        limits = settings and self._settings.upstreams.get(settings.upstream)
-        if limits and limits.requests and per_second >= 0.9 * limits.requests / limits.period:
-            return "rate_limit"
-        return "upstream"
+        paced = settings and self._db.row("upstream_is_paced", upstream=settings.upstream)
+        return "rate_limit" if paced and paced["so"] else "upstream"
 
     def pause(self, session: UUID, *, reason: str = "paused by a person") -> None:
         """Stop handing out items; calls in flight end and are settled. Raises Conflict where nothing works."""

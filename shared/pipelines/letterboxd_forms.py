@@ -22,9 +22,10 @@ _YEARS = range(1870, 2101)
 _YEAR = re.compile(r"([0-9]{4})(?:\.0)?").fullmatch  # programs that keep numbers as floats write 2019.0
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _SLASHED_DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})").fullmatch
-_URI = re.compile(r"https?://(?:www\.)?(?:letterboxd\.com|boxd\.it)/[!-~]+").fullmatch
+_URI = re.compile(r"https?://(?:www\.)?(?:letterboxd\.com|boxd\.it)/[!-~]{1,500}").fullmatch
 _RATINGS = {f"{half / 2:{form}}": half / 2 for half in range(1, 11) for form in ("g", ".1f")}
 _REWATCH = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
+_LONGEST_NAME = 500  # of Letterboxd's 20,634 the longest has under 200; the ledger finds films by it
 _CONFLICT_MARKS = ("<<<<<<< ", "||||||| ", ">>>>>>> ")
 
 _FILM_COLUMNS = ("Date", "Name", "Year", "Letterboxd URI")
@@ -114,6 +115,8 @@ def _name(column: str, cell: str) -> str:
     name = _text(column, cell)
     if not name.strip():
         raise _Refused(column, "empty_name", f"{column} is empty; give the film's title.")
+    if len(name) > _LONGEST_NAME:
+        raise _Refused(column, "long_name", f"{column} has {len(name):,} characters, which no film's title has.")
     return name
 
 

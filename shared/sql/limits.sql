@@ -49,6 +49,10 @@ SELECT given, request_lead, token_lead, request_step, token_step, burst, wait,
        extract(epoch FROM at - statement_timestamp())::double precision AS locked
   FROM offer;
 
+-- name: upstream_is_paced
+-- Whether all of an upstream's slots of the next moment are taken: more requests wait for it than its limit lets go.
+SELECT greatest(requests_tat, tokens_tat) > clock_timestamp() + interval '0.25 s' AS so FROM upstreams WHERE name = :upstream;
+
 -- name: slow_down
 -- Lower what an upstream is asked, because it answered 429 (why by so much: shared/limits.py). A limit it names below the
 -- present one takes its place and stands for a minute; if it names none, the present limits are cut in one proportion.

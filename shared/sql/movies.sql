@@ -233,8 +233,8 @@ SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(ite
 SELECT 'I4' AS rule, format('film %s, attempt %s, says otherwise than its item', m.item_no, m.attempt) AS finding
   FROM movies m JOIN items i ON i.session_id = m.session_id AND i.item_no = m.item_no
  WHERE m.session_id = :session::uuid AND i.finalized_at IS NOT NULL
-   AND (m.tmdb_enriched <> (i.outcome = 'enriched') AND i.outcome <> 'skipped' OR i.outcome = 'enriched'
-        AND (m.attempt IS DISTINCT FROM i.attempt OR m.tmdb_id IS DISTINCT FROM (i.result->>'tmdb_id')::bigint))
+   AND (m.tmdb_enriched <> (i.outcome = 'enriched') AND i.outcome IN ('enriched', 'not_found', 'needs_review')
+        OR i.outcome = 'enriched' AND (m.attempt IS DISTINCT FROM i.attempt OR m.tmdb_id IS DISTINCT FROM (i.result->>'tmdb_id')::bigint))
 UNION ALL
 SELECT 'I4', format('film %s has %s owners', film, count(DISTINCT owner) FILTER (WHERE owns))
   FROM film_members WHERE session_id = :session::uuid

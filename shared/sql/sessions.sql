@@ -56,7 +56,7 @@ SELECT id, pipeline, source, status, pause_reason, error_message, spent, budget,
 -- Items by outcome, and how the open ones stand. Open items have no outcome.
 SELECT coalesce(outcome, 'open') AS outcome, count(*) AS items,
        count(*) FILTER (WHERE state = 'running') AS running,
-       count(*) FILTER (WHERE finalized_at > now() - interval '10 seconds' AND outcome NOT IN ('duplicate', 'rejected'))
+       count(*) FILTER (WHERE finalized_at > now() - interval '10 seconds' AND outcome NOT IN ('duplicate', 'merged', 'rejected'))
            AS recent,
        min(due_at) FILTER (WHERE finalized_at IS NULL AND due_at > now()) AS next_due_at
   FROM items WHERE session_id = :session::uuid GROUP BY outcome;

@@ -12,7 +12,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cold, ingesting, pooling, running
+from tests.bench import cold, films, ingesting, matching, pooling, running
 from tests.bench.figure import Figure
 
 QUICK = "--quick" in sys.argv[1:]
@@ -27,7 +27,7 @@ def main() -> None:
     )
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="rowlift-bench-") as folder:
-        for part in (ingesting, pooling, cold, running):
+        for part in (ingesting, pooling, cold, running, films):
             console.print(f"... {part.__doc__.splitlines()[0]}", style="dim")
             figures += part.measure(Path(folder), quick=QUICK)
     table = Table(box=None, header_style="bold")
@@ -36,6 +36,8 @@ def main() -> None:
     for figure in figures:
         table.add_row(figure.what, figure.text, figure.bar, {True: "ok", False: "BELOW", None: ""}[figure.met])
     console.print(table)
+    for found in matching.measured():
+        console.print("\n".join(found.lines()))
 
 
 main()

@@ -107,6 +107,10 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._films)
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every film's record."""
+        return (orjson.loads(film.line) for film in self._films.values())
+
     def search(
         self, query: str, *, year: int | None = None, primary_release_year: int | None = None, page: int = 1
     ) -> dict[str, Any]:
