@@ -54,6 +54,14 @@ class Api:
         """How a session stands."""
         return self._get(f"/api/session/{session}/status")
 
+    def session(self, session: UUID) -> Document:
+        """How a session stands, with its options and files."""
+        return self._get(f"/api/session/{session}")
+
+    def items(self, session: UUID, **which: str | int) -> Document:
+        """A page of a session's items, and the number the next one begins after."""
+        return self._get(f"/api/session/{session}/items", params=which)
+
     def verify(self, session: UUID) -> Document:
         """Which invariants a session breaks."""
         return self._get(f"/api/session/{session}/verify")

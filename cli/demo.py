@@ -1,4 +1,4 @@
-"""The demonstration: 25 artists through a whole deployment on this machine."""
+"""The demonstration: 25 artists and a small export of films through a whole deployment on this machine."""
 
 from __future__ import annotations
 
@@ -12,33 +12,44 @@ from uuid import UUID
 from rich.panel import Panel
 
 from cli import local
+from cli.batches import Batch, run_batches, save_result
 from cli.client import Api, Document
 from cli.faults import Failed, WrongUsage
-from cli.file_commands import Batch, run_batch
+from cli.films import films_table
 from cli.parameters import AsJson, StateDir
 from cli.saving import Saved
-from cli.showing import answers_table, counts, money
-from cli.terminal import Terminal
+from cli.showing import answers_table, money, tally
+from cli.terminal import Terminal, speak_of
 from cli.verdict import verdict
 
 SAMPLE = local.ROOT / "examples" / "artists-25.csv"
+EXPORT = local.ROOT / "examples" / "letterboxd-demo"
 DEMO_STATE_DIR = Path(".rowlift-demo")
-# The simulated upstream answers at once and all at once; paced like this there is something to watch.
+# The simulated upstreams answer at once and all at once; paced like this there is something to watch.
 LATENCY = 0.3
-UPSTREAMS = {"openai": {"requests": 12, "tokens": 2_000_000, "period": 1}}
-SHOWN = 5
+UPSTREAMS = {
+    "openai": {"requests": 12, "tokens": 2_000_000, "period": 1},
+    "tmdb": {"requests": 12, "period": 1},
+}
+BIOS_SHOWN, FILMS_SHOWN = 5, 12
 # The demonstration costs nothing and touches no database but its own, whatever is set outside.
-_LEFT_OUT = ("DATABASE_URL", "CLOUD_SQL_INSTANCE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "PROMPT")
+_LEFT_OUT = (
+    "DATABASE_URL", "CLOUD_SQL_INSTANCE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "PROMPT",
+    "TMDB_API_TOKEN", "TMDB_BASE_URL", "TMDB_CACHE_DAYS",
+)  # fmt: skip
 
 
 def demo(state_dir: StateDir = DEMO_STATE_DIR, as_json: AsJson = False) -> int:
-    """See it work: start a stack, enrich 25 artists with simulated answers, show the results, stop. Takes seconds."""
+    """See it work: start a stack, enrich 25 artists and a dozen films with simulated answers, show them, stop."""
     terminal = Terminal(as_json=as_json)
+    speak_of(("--state-dir", str(state_dir)))
     began = time.monotonic()
     terminal.show(
         Panel.fit(
-            "A CSV of 25 artists goes through bucket, ingest, ledger, Pub/Sub and process, and comes out\n"
-            "as biographies. All of it runs on this machine; OpenAI is simulated, nothing is paid.",
+            "A CSV of 25 artists goes through bucket, ingest, ledger, Pub/Sub and\n"
+            "process, and comes out as biographies; the six files of a Letterboxd\n"
+            "export come out as films. All of it runs on this machine; OpenAI and\n"
+            "TMDB are simulated, nothing is paid.",
             title="Rowlift",
             border_style="cyan",
         )
@@ -46,38 +57,67 @@ def demo(state_dir: StateDir = DEMO_STATE_DIR, as_json: AsJson = False) -> int:
     env = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     arguments = ("--simulate-latency", str(LATENCY), "--set", f"UPSTREAMS={json.dumps(UPSTREAMS)}")
     with local.running(state_dir, arguments, terminal=terminal, env=env) as (info, started):
-        if not info.get("openai"):
-            raise WrongUsage(f"The stack on {state_dir} asks the real OpenAI. Give the demo a --state-dir of its own.")
+        _check_simulated(info, state_dir)
         api = Api(str(info["api"]))
         terminal.say(f"The stack is up after {time.monotonic() - began:.1f} s.")
-        batch = Batch.checked([SAMPLE], "artists")
-        output = state_dir / f"{SAMPLE.name}.results.jsonl"
-        found, saved = run_batch(batch, api, str(info["storage"]), output, terminal)
-        status = found[0]
-        sound = _show(status, saved, info, api, terminal)
+        batches = [Batch.checked([SAMPLE], "artists"), Batch.checked([EXPORT], "movies")]
+        found, _ = run_batches(batches, api, str(info["storage"]), terminal)
+        saved = [
+            _results(status, state_dir / f"{name}.results.jsonl", info, api)
+            for status, name in zip(found, (SAMPLE.name, EXPORT.name), strict=True)
+        ]
+        _show(found, saved, info, terminal)
+        sound = all(api.verify(UUID(status["session_id"]))["sound"] for status in found)
+        told = "sound: every row accounted for, none paid for twice" if sound else "NOT SOUND, see `rowlift verify`"
+        terminal.say(f"{'books':<10}{told}")
     seconds = round(time.monotonic() - began, 1)
     again = f"Stopped. `rowlift up --state-dir {state_dir}` finds the data again." if started else "The stack runs on."
     terminal.say(f"All of it took {seconds:g} s. {again}")
     terminal.say("Your own file: `rowlift run FILE --pipeline artists`. With OPENAI_API_KEY set, the bios are real.")
-    terminal.answer({**status, **saved[0].document(), "sound": sound, "seconds": seconds} if saved else status)
+    terminal.say("Your own films: `rowlift run EXPORT.zip --pipeline movies`. With TMDB_API_TOKEN set, they are real.")
+    artists, films = found
+    terminal.answer(
+        {
+            **artists,
+            **saved[0].document(),
+            "sound": sound,
+            "seconds": seconds,
+            "movies": {**films, **saved[1].document()},
+        }
+    )
     return verdict(found, terminal) if sound else 1
 
 
-def _show(status: Document, saved: list[Saved], info: local.Info, api: Api, terminal: Terminal) -> bool:
-    """Show what came out; whether the books balance. Raises Failed."""
-    if not saved or saved[0].output is None:
+def _check_simulated(info: local.Info, state_dir: Path) -> None:
+    for upstream, name in (("openai", "OpenAI"), ("tmdb", "TMDB")):
+        if not info.get(upstream):
+            raise WrongUsage(f"The stack on {state_dir} asks the real {name}. Give the demo a --state-dir of its own.")
+
+
+def _results(status: Document, output: Path, info: local.Info, api: Api) -> Saved:
+    """The results of a session that completed; raises Failed."""
+    if status["status"] != "completed":
         raise Failed(f"The demonstration ended {status['status']}. Its log is {info['log']}.")
-    with saved[0].output.open("rb") as file:
-        lines = [json.loads(line) for line in file]
-    terminal.show(answers_table([line for line in lines if line["outcome"] == "enriched"][:SHOWN]))
-    written = Counter(line["db_status"] for line in lines)["updated"]
-    verified = bool(api.verify(UUID(status["session_id"]))["sound"])
+    return save_result([UUID(status["session_id"])], api, output)
+
+
+def _show(found: list[Document], saved: list[Saved], info: local.Info, terminal: Terminal) -> None:
+    artists, films = found
+    bios, exports = (_lines(one) for one in saved)
+    terminal.show(answers_table([line for line in bios if line["outcome"] == "enriched"][:BIOS_SHOWN]))
+    terminal.show(films_table([line for line in exports if line["outcome"] == "enriched"][:FILMS_SHOWN]))
+    written = Counter(line["db_status"] for line in bios)["updated"]
     for name, value in (
-        ("outcomes", ", ".join(f"{count:,} {outcome}" for outcome, count in counts(status))),
-        ("cost", f"{money(status['spent_usd'])} at the real model's price, had it been asked"),
-        ("results", f"{len(lines)} lines in {saved[0].output}"),
+        ("artists", ", ".join(words for _, words in tally(artists))),
+        ("films", ", ".join(words for _, words in tally(films))),
+        ("cost", f"{money(artists['spent_usd'])} at the real model's price, had it been asked"),
+        ("results", f"{saved[0].lines} lines in {saved[0].output}"),
+        ("", f"{saved[1].lines} lines in {saved[1].output}"),
         ("database", f"{written} bios in table artists of {local.masked(str(info['database_url']))}"),
-        ("books", "sound: every row accounted for, none paid for twice" if verified else "NOT SOUND, see `verify`"),
     ):
         terminal.say(f"{name:<10}{value}")
-    return verified
+
+
+def _lines(saved: Saved) -> list[Document]:
+    assert saved.output is not None, "it was written to a file"  # noqa: S101
+    return [json.loads(line) for line in saved.output.read_bytes().splitlines()]

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, file_commands, session_commands, stack_commands
+from cli import demo, file_commands, match_command, session_commands, stack_commands
 from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
 from cli.terminal import report, speak_of
 from shared.errors import ConfigError, InputError, LedgerDown, RowliftError, StorageDown, UsageError
@@ -40,6 +40,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     (_SESSIONS, session_commands.results, "rowlift results SESSION --output bios.jsonl"),
     (_SESSIONS, session_commands.rejects, "rowlift rejects SESSION --output mend-these.csv"),
     (_SESSIONS, session_commands.reprocess, "rowlift reprocess SESSION --outcome failed,not_found"),
+    (_SESSIONS, match_command.match, "rowlift match SESSION 12 593"),
     (_SESSIONS, session_commands.pause, "rowlift pause SESSION"),
     (_SESSIONS, session_commands.resume, "rowlift resume SESSION --budget 5"),
     (_SESSIONS, session_commands.cancel, "rowlift cancel SESSION"),

@@ -32,7 +32,9 @@ OutputFile = Annotated[
 ]
 
 # Uploads
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="The files to upload.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="The files to upload; for movies also the folder of an export.")
+]
 PipelineName = Annotated[
     str, typer.Option("--pipeline", metavar="P", help=f"What to do with the rows: {', '.join(sorted(PIPELINES))}.")
 ]
@@ -61,6 +63,13 @@ MaxFailed = Annotated[
 IntoSession = Annotated[
     str | None, typer.Option("--session", metavar="UUID", help="Add the files to this session instead of new ones.")
 ]
+Export = Annotated[
+    str | None,
+    typer.Option("--export", metavar="NAME", help="movies: which export the files are of; default: by their folder."),
+]
+Watchlist = Annotated[
+    bool, typer.Option("--watchlist", help="movies: enrich films too that are only on the watchlist.")
+]
 
 
 def session_argument(text: str) -> UUID:
@@ -71,10 +80,20 @@ def session_argument(text: str) -> UUID:
         raise WrongUsage(f"{text[:60]!r} is not a session id; `rowlift status` lists the sessions.") from error
 
 
-def checked_options(pipeline: str, **given: str | bool | None) -> dict[str, str]:
+def checked_pipeline(name: str, *, export: str | None, watchlist: bool) -> str:
+    """The pipeline, if there is one of this name that knows the options given; raises WrongUsage."""
+    if name not in PIPELINES:
+        raise WrongUsage(f"There is no pipeline {name!r}; choose from {', '.join(sorted(PIPELINES))}.")
+    if PIPELINES[name].grouping is None and (export is not None or watchlist):
+        option = "--export" if export is not None else "--watchlist"
+        raise WrongUsage(f"{option} means nothing to pipeline {name}: its files are no exports. Leave it out.")
+    if export is not None and (not export.strip(". ") or not export.isprintable() or "/" in export):
+        raise WrongUsage(f"--export is {export[:60]!r}; give a name, such as my-films.")
+    return name
+
+
+def checked_options(**given: str | bool | None) -> dict[str, str]:
     """The options as object metadata spells them, only those that were given; raises WrongUsage with the choices."""
-    if pipeline not in PIPELINES:
-        raise WrongUsage(f"There is no pipeline {pipeline!r}; choose from {', '.join(sorted(PIPELINES))}.")
     metadata = {
         name.replace("_", "-"): "true" if value is True else str(value)
         for name, value in given.items()

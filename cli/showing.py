@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.client import Document
+from shared.pipelines import PIPELINES
 from shared.states import Outcome
 
 BAR_WIDTH = 36
@@ -20,7 +22,9 @@ STYLES = {
     "completed": "green", "enriching": "cyan", "processing": "cyan", "uploading": "cyan",
     "paused": "yellow", "quoted": "yellow", "failed": "red", "cancelled": "magenta",
 }  # fmt: skip
-_OUTCOME_STYLES = {Outcome.ENRICHED: "green", Outcome.FAILED: "red", Outcome.REJECTED: "yellow"}
+_OUTCOME_STYLES = {
+    Outcome.ENRICHED: "green", Outcome.FAILED: "red", Outcome.REJECTED: "yellow", Outcome.NEEDS_REVIEW: "yellow",
+}  # fmt: skip
 
 
 def money(usd: float | None) -> str:
@@ -45,6 +49,42 @@ def counts(status: Document) -> list[tuple[str, int]]:
     return [(outcome.value, status[outcome]) for outcome in Outcome if status.get(outcome)]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """How much a session has to do and has done, in what people count: films, not the records they come from."""
+
+    total: int
+    done: int
+    unit: str = ""
+
+
+def work(status: Document) -> Work | None:
+    """A session's work; None while that is not known."""
+    films = status.get("total_movies")
+    if films is None:
+        known = "total" in status and "total_movies" not in status
+        return Work(total=status["total"], done=status["total"] - status["open"]) if known else None
+    return Work(total=films, done=max(0, films - status["open"]), unit="films")
+
+
+def tally(status: Document) -> list[tuple[Outcome, str]]:
+    """The outcomes that occurred, each as counted words. What went into another item's film is part of that."""
+    merged = ("merged", "duplicate") if "total_movies" in status else ()
+    return [(Outcome(name), _counted(count, name)) for name, count in counts(status) if name not in merged]
+
+
+def _counted(count: int, outcome: str) -> str:
+    if outcome == Outcome.NEEDS_REVIEW:
+        return f"{count:,} {'needs' if count == 1 else 'need'} a look"
+    return f"{count:,} {outcome.replace('_', ' ')}"
+
+
+def costs(status: Document) -> str:
+    """What a session has spent; empty where nothing costs money."""
+    pipeline = PIPELINES.get(str(status.get("pipeline")))
+    return f"{money(status['spent_usd'])} spent" if "spent_usd" in status and (not pipeline or pipeline.paid) else ""
+
+
 def pace(status: Document) -> str:
     """Rate and remaining time, as far as they are known; empty once nothing is open."""
     if not status.get("open"):
@@ -63,25 +103,37 @@ def reason(status: Document) -> str:
 
 
 def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # it is only read
-    """What a person calls the session: the file's name, else its id."""
+    """What a person calls the session: its file's or export's name, else its id."""
     session = status.get("session_id")
     if session is None:
         return f"{len(status.get('session_ids', ()))} sessions"
-    return names.get(UUID(session)) or str(status.get("source", session)).rsplit("/", 1)[-1]
+    return names.get(UUID(session)) or _source(status) or str(session)
+
+
+def _source(status: Document) -> str:
+    """The name of the file or of the export a session began with."""
+    name = str(status.get("source", "")).removeprefix("gs://").partition("/")[2]
+    pipeline = PIPELINES.get(str(status.get("pipeline")))
+    return (pipeline.grouping.export(name) if pipeline and pipeline.grouping else name).rpartition("/")[2]
 
 
 def line_of(status: Document, names: Mapping[UUID, str] = {}) -> str:
     """One line on how a session stands."""
     parts = [f"{name_of(status, names)}: {status['status']}"]
-    if "total" in status:
-        done = status["total"] - status["open"]
-        parts.append(f"{done:,} of {status['total']:,} ({status['progress_percent']:g} %)")
-        parts += [f"{count:,} {outcome}" for outcome, count in counts(status)]
-        parts += [pace(status)] if pace(status) else []
-        parts.append(f"{money(status['spent_usd'])} spent")
-    if reason(status):
-        parts.append(reason(status))
-    return " · ".join(parts)
+    if units := work(status):
+        parts.append(_share(units, status))
+    elif "total" in status:
+        parts.append(f"{status['total']:,} records read")
+    parts += [words for _, words in tally(status)]
+    return " · ".join([*parts, *filter(None, (pace(status), costs(status), reason(status)))])
+
+
+def _share(units: Work, status: Document) -> str:
+    """How much of a session's work is done."""
+    if units.unit and units.done == units.total:
+        return f"{units.total:,} {units.unit}"
+    percent = round(100 * units.done / units.total, 1) if units.unit else status["progress_percent"]
+    return f"{units.done:,} of {f'{units.total:,} {units.unit}'.strip()} ({percent:g} %)"
 
 
 def picture(
@@ -95,7 +147,7 @@ def picture(
 
 
 def _bar(status: Document, names: Mapping[UUID, str], spinner: RenderableType) -> RenderableType:
-    total, opened = status.get("total", 0), status.get("open", 0)
+    units = work(status) or Work(total=0, done=0)
     word, style = status["status"], STYLES.get(status["status"], "white")
     moving = word in ("uploading", "processing", "enriching")
     sign = spinner if moving else Text("●", style=style)
@@ -105,28 +157,26 @@ def _bar(status: Document, names: Mapping[UUID, str], spinner: RenderableType) -
         Text(name_of(status, names), style="bold", overflow="ellipsis", no_wrap=True),
         Text(word, style=style),
         ProgressBar(
-            total=total or None,
-            completed=total - opened,
+            total=units.total or None,
+            completed=units.done,
             width=BAR_WIDTH,
-            pulse=moving and not total,
+            pulse=moving and not units.total,
             complete_style=style,
             finished_style=style,
         ),
-        Text(f"{total - opened:,}/{total:,}" if total else "", no_wrap=True),
-        Text(pace(status), style="dim", no_wrap=True),
+        Text(f"{units.done:,}/{units.total:,} {units.unit}".strip() if units.total else "", no_wrap=True),
     )
     return row
 
 
 def _below(status: Document) -> RenderableType:
-    text = Text("  ")
-    for outcome, count in counts(status):
-        text.append(f"{count:,} {outcome}", style=_OUTCOME_STYLES.get(Outcome(outcome), ""))
-        text.append(" · ", style="dim")
-    if "spent_usd" in status:
-        text.append(f"{money(status['spent_usd'])} spent", style="bold")
-        if status.get("budget_usd") is not None:
-            text.append(f" of {money(status['budget_usd'])}")
+    said = [Text(words, style=_OUTCOME_STYLES.get(outcome, "")) for outcome, words in tally(status)]
+    if costs(status):
+        budget = "" if status.get("budget_usd") is None else f" of {money(status['budget_usd'])}"
+        said.append(Text.assemble((costs(status), "bold"), budget))
+    if pace(status):
+        said.append(Text(pace(status), style="dim"))
+    text = Text.assemble("  ", Text(" · ", style="dim").join(said))
     if reason(status):
         text.append(f"\n  {reason(status)}", style=STYLES.get(status["status"], ""))
     return text
@@ -150,9 +200,12 @@ def details(status: Document) -> Table:
     if "total" in status:
         add("items", f"{status['total']:,}, {status['open']:,} open ({status['progress_percent']:g} % done)")
         add("outcomes", ", ".join(f"{count:,} {outcome}" for outcome, count in counts(status)))
+        if status.get("total_movies") is not None:
+            add("films", f"{status['total_movies']:,}, {status['enriched_count']:,} of them enriched")
         add("pace", pace(status))
         add("bound by", status.get("bound_by"))
-        add("spent", f"{money(status['spent_usd'])}, budget {money(status.get('budget_usd'))}")
+        if costs(status):
+            add("spent", f"{money(status['spent_usd'])}, budget {money(status.get('budget_usd'))}")
         if status.get("reserved_usd"):
             add("reserved", money(status["reserved_usd"]))
     add("created", status.get("created_at"))
@@ -163,16 +216,15 @@ def details(status: Document) -> Table:
 def sessions_table(sessions: Sequence[Document]) -> Table:
     """The newest sessions, a line each."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("session", "pipeline", "status", "spent", "created", "source"):
+    for heading in ("session", "status", "spent", "created", "source"):
         table.add_column(heading, no_wrap=heading != "source", overflow="fold")
     for each in sessions:
         table.add_row(
             each["session_id"],
-            Text(each["pipeline"]),
             Text(each["status"], style=STYLES.get(each["status"], "")),
-            money(each["spent_usd"]),
-            str(each["created_at"])[:19],
-            Text(str(each["source"])),
+            money(each["spent_usd"]) if each["spent_usd"] else "",
+            str(each["created_at"])[5:16].replace("T", " "),
+            Text(f"{each['pipeline']}/{_source(each)}"),
         )
     return table
 

@@ -118,9 +118,11 @@ def _check_same(info: local.Info, *, state_dir: Path, **asked: Any) -> None:
 
 def _show_stack(info: local.Info, terminal: Terminal) -> None:
     openai = "simulated: nothing is paid, the bios say so" if info.get("openai") else "the real one: calls cost money"
+    tmdb = "simulated: films of a recorded list" if info.get("tmdb") else "the real one"
     for name, value in (
         ("api", info.get("api")),
         ("openai", openai),
+        ("tmdb", tmdb),
         ("database", local.masked(str(info["database_url"]))),
         ("logs", info["log"]),
     ):
@@ -141,6 +143,7 @@ def _stack_document(info: local.Info) -> Document:
         "storage": info.get("storage"),
         "pubsub": info.get("pubsub"),
         "openai": info.get("openai"),
+        "tmdb": info.get("tmdb"),
         "buckets": info.get("buckets"),
         "processes": {name: facts.get("state") for name, facts in info.get("processes", {}).items()},
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from cli.client import LOGIN
 from cli.faults import Unreachable, WrongUsage
+from cli.inputs import Input
 from shared.errors import ObjectGone, StorageDown
 from shared.sessions import session_id
 from shared.storage import translated
@@ -23,41 +23,31 @@ TIMEOUT = 60.0  # for each request of an upload, not for all of it
 class Uploaded:
     """A file that is in the bucket, and the session it belongs to."""
 
-    file: Path
+    input: Input
     object: str  # gs://bucket/name
     generation: int
     bytes: int
     session: UUID
 
+    @property
+    def version(self) -> str:
+        """The object as it was uploaded, and no later one of its name."""
+        return version(self.object, self.generation)
+
     def document(self) -> dict[str, Any]:
         """The upload as JSON shows it."""
         return {
             "session_id": str(self.session),
-            "file": str(self.file),
+            "file": str(self.input.file),
             "object": self.object,
             "generation": self.generation,
             "bytes": self.bytes,
         }
 
 
-def check_files(files: Sequence[Path]) -> None:
-    """Return if every file can be read; raises WrongUsage naming the first that cannot."""
-    for file in files:
-        if not file.is_file():
-            what = "is a folder" if file.is_dir() else "does not exist"
-            raise WrongUsage(f"{file} {what}; name the files to upload.")
-
-
-def object_names(files: Sequence[Path], pipeline: str) -> list[str]:
-    """An object name for each file, all different: two generations of one name would be told apart too late."""
-    names: list[str] = []
-    for file in files:
-        name, number = f"{pipeline}/{file.name}", 1
-        while name in names:
-            number += 1
-            name = f"{pipeline}/{number}/{file.name}"
-        names.append(name)
-    return names
+def version(name: str, generation: int | str) -> str:
+    """One generation of an object, as one text."""
+    return f"{name}#{generation}"
 
 
 class Uploader:
@@ -67,8 +57,9 @@ class Uploader:
         self._bucket, self._storage = bucket, storage
         self._client: Any = None
 
-    def put(self, file: Path, name: str, metadata: Mapping[str, str]) -> Uploaded:
-        """Upload a file. Raises Unreachable, WrongUsage."""
+    def put(self, one: Input, metadata: Mapping[str, str], *, session: UUID | None = None) -> Uploaded:
+        """Upload a file; it makes a session of its own unless it joins one. Raises Unreachable, WrongUsage."""
+        file, name = one.file, one.object
         try:
             with translated():
                 self._client = self._client or _client(self._storage)
@@ -85,13 +76,12 @@ class Uploader:
         except OSError as error:
             raise WrongUsage(f"Cannot read {file}: {error.strerror or error}.") from error
         generation = int(blob.generation)
-        own = metadata.get("session")
         return Uploaded(
-            file=file,
+            input=one,
             object=f"gs://{self._bucket}/{name}",
             generation=generation,
             bytes=int(blob.size or 0),
-            session=UUID(own) if own else session_id(self._bucket, name, generation),
+            session=session or session_id(self._bucket, name, generation),
         )
 
 

@@ -34,7 +34,14 @@ def _advice(status: Document) -> str:
         case "cancelled":
             return f"Session {session} was cancelled."
         case _:
-            return _rejects(status).strip()
+            return f"{_reviews(status)}{_rejects(status)}".strip()
+
+
+def _reviews(status: Document) -> str:
+    """What to do about films that were not found for certain, and entries that belong to none."""
+    many = status.get("needs_review", 0)
+    need = "needs" if many == 1 else "need"
+    return f"{many:,} {need} a look: `rowlift match {status['session_id']}` says why." if many else ""
 
 
 def _rejects(status: Document) -> str:

@@ -13,8 +13,9 @@ from rich.spinner import Spinner
 
 from cli.client import Api, Document, NoSuchSession
 from cli.faults import Unreachable
-from cli.showing import line_of, picture
+from cli.showing import line_of, picture, work
 from cli.terminal import Terminal
+from cli.uploading import Uploaded, version
 
 ENDED = ("completed", "failed", "cancelled")
 HALTED = (*ENDED, "paused", "quoted")
@@ -39,9 +40,9 @@ class Pace:
 
     def seen(self, status: Document, now: float) -> Document:
         """The status with rate and remaining time of the last seconds, where enough was seen to tell."""
-        if "total" not in status:
+        if not (units := work(status)):
             return status
-        settled = status["total"] - status["open"]
+        settled = units.done
         if not settled:
             self._seen.clear()  # the clock starts with the last look at which nothing was done
         self._seen.append((now, settled))
@@ -51,7 +52,7 @@ class Pace:
         if settled <= before or now - began < PACE_AFTER:
             return status
         rate = (settled - before) / (now - began)
-        return {**status, "items_per_second": rate, "eta_seconds": status["open"] / rate}
+        return {**status, "items_per_second": rate, "eta_seconds": (units.total - units.done) / rate}
 
 
 class Watcher:
@@ -71,16 +72,23 @@ class Watcher:
         self._answered = clock()
         self._ended_at: dict[UUID, float] = {}
         self._paces: dict[UUID, Pace] = {}
+        self._awaited: dict[UUID, set[str]] = {}
 
     def watch(
-        self, sessions: Sequence[UUID], *, fresh: bool = False, names: Mapping[UUID, str] | None = None
+        self,
+        sessions: Sequence[UUID],
+        *,
+        uploads: Sequence[Uploaded] = (),
+        names: Mapping[UUID, str] | None = None,
     ) -> list[Document]:
         """The sessions' status documents once all have ended, paused or wait for approval.
 
-        `fresh` ones were uploaded just now and may not be known yet. Raises Fault.
+        Those of the `uploads` of just now may not be known yet, or stand as they ended before. Raises Fault.
         """
         began = self._clock()
-        found = {session: self._first_look(session, fresh=fresh) for session in sessions}
+        for each in uploads:
+            self._awaited.setdefault(each.session, set()).add(each.version)
+        found = {session: self._first_look(session) for session in sessions}
         with self._display(names or {}) as show:
             while True:
                 show(
@@ -96,37 +104,48 @@ class Watcher:
                 for session in waiting:
                     found[session] = self._look(session, found[session], appears_until=began + APPEARS_WITHIN)
 
-    def _first_look(self, session: UUID, *, fresh: bool) -> Document:
+    def _first_look(self, session: UUID) -> Document:
         try:
             return self._timed(session)
         except NoSuchSession:
-            if not fresh:
+            if session not in self._awaited:
                 raise
-            return {"session_id": str(session), "status": "uploading"}
+            return _uploading(session)
 
     def _look(self, session: UUID, before: Document, *, appears_until: float) -> Document:
         try:
             found = self._timed(session)
-        except NoSuchSession as error:
-            if self._clock() > appears_until or "total" in before:
-                raise Unreachable(
-                    f"Session {session} did not appear: the notification of the upload has not arrived. "
-                    f"Look at the log of function ingest, then `rowlift watch {session}`."
-                ) from error
-            return before
+        except NoSuchSession:
+            if not self._awaited.get(session):
+                raise
+            found = before
         except Unreachable:
             if self._clock() - self._answered > UNREACHABLE_FOR:
                 raise
             return before
+        if self._awaited.get(session) and self._clock() > appears_until:
+            missing = min(self._awaited[session]).rpartition("#")[0]
+            raise Unreachable(
+                f"Session {session} has not taken up {missing}: the notification of the upload has not arrived. "
+                f"Look at the log of function ingest, then `rowlift watch {session}`."
+            )
         return found
 
     def _timed(self, session: UUID) -> Document:
         began = self._clock()
-        found = self._api.status(session)
+        found = self._status(session)
         self._answered = self._clock()
         least = LOCAL_INTERVAL if self._api.local else CLOUD_INTERVAL
         self._interval = min(SLOWEST_INTERVAL, max(least, LOAD * (self._answered - began)))
         return found
+
+    def _status(self, session: UUID) -> Document:
+        """How the session stands, which says nothing until it has taken up what was uploaded into it."""
+        awaited = self._awaited.get(session)
+        if not awaited:
+            return self._api.status(session)
+        awaited -= files_of(self._api.session(session))
+        return _uploading(session) if awaited else self._api.status(session)
 
     def _is_over(self, session: UUID, found: Document) -> bool:
         status = found["status"]
@@ -159,6 +178,15 @@ class Watcher:
                     self._terminal.say(line_of(status, names))
 
         return show
+
+
+def files_of(session: Document) -> set[str]:
+    """The objects a session has taken up, as `Uploaded.version` names them."""
+    return {version(file["object"], file["generation"]) for file in session["files"]}
+
+
+def _uploading(session: UUID) -> Document:
+    return {"session_id": str(session), "status": "uploading"}
 
 
 def summed(found: Sequence[Document]) -> Document:

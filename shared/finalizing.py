@@ -170,11 +170,11 @@ def _said_of(broken: Row, *, among: list[Row]) -> str:
 
 
 def _mended(failed: Row, files: list[Row]) -> bool:
-    """Whether a later file stands in for one that failed: the same part of the export, or the same object."""
-    place = ("object_name", "member") if failed["part"] in ("", ARCHIVE) else ("part",)
+    """Whether another file stands in for one that failed: a newer version of its object, or later the same part."""
+    named = failed["part"] not in ("", ARCHIVE)
     return any(
-        file["id"] > failed["id"]
-        and file["state"] in (FileState.READ, FileState.REPEATED)
-        and all(file[name] == failed[name] for name in place)
+        (file["object_name"] == failed["object_name"] and file["generation"] > failed["generation"])
+        or (named and file["part"] == failed["part"] and file["id"] > failed["id"])
         for file in files
+        if file["state"] in (FileState.READ, FileState.REPEATED)
     )

@@ -16,24 +16,25 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.archives import ArchiveMember, ObjectReader, members, open_member
+from shared.archives import ObjectReader, members, open_member
 from shared.config import Settings
 from shared.copying import Made, Maker, Origin, check_no_header, copy_text
 from shared.db import Database, Transaction
 from shared.dispatch import Dispatcher
 from shared.errors import InputError, LedgerDown, ObjectGone, StatementFailed, StorageDown
 from shared.events import UploadedObject
+from shared.files import part_of, register
 from shared.logs import log
 from shared.messages import continuation
-from shared.options import Approve, Options
+from shared.options import Options
 from shared.pipelines import PIPELINES, pipeline
 from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
 from shared.rows import Chunk, Cursor, Layout, Limits, Stream, detect, read
 from shared.sessions import check_joins, session_id, session_of_export
 from shared.storage import Store
-from shared.text import clean, shortened
-from shared.tracing import new_trace_id, traceparent
+from shared.text import shortened
+from shared.tracing import traceparent
 
 HEAD = 1 << 20  # bytes the dialect is found from
 CHUNK_ROWS = 2_000
@@ -126,12 +127,9 @@ class Ingest:
         try:
             if line is None:
                 raise _unknown_prefix(uploaded.name)
+            part = part_of(uploaded, line)
             options = Options.parse(uploaded.metadata)
-            if line.grouping is not None:
-                part = line.grouping.part(uploaded.name, alone=True) or Part(
-                    name="", ignored="It is an archiver's own file."
-                )
-            elif options.watchlist:
+            if line.grouping is None and options.watchlist:
                 message = f"Option 'watchlist' means nothing to pipeline {slug}; it is for exports of films."
                 raise InputError(message, code="input.option")
             if options.session is not None or line.grouping is not None:
@@ -140,8 +138,10 @@ class Ingest:
                 session = joined
         except InputError as error:
             fault = error
-        row = self._register(
-            uploaded, session, part=part, options=options, pipeline=slug, trace_id=trace_id, fault=fault
+            if self._db.row("session", session=session) is not None:  # of others, who did nothing wrong
+                session = session_id(uploaded.bucket, uploaded.name, uploaded.generation)
+        file = register(
+            self._db, uploaded, session, part=part, options=options, pipeline=slug, trace_id=trace_id, fault=fault
         )
         if fault is not None:
             log(
@@ -151,8 +151,8 @@ class Ingest:
         elif part.ignored is not None:
             log("INFO", "File ignored", session_id=session, file=uploaded.name, reason=part.ignored)
             self._dispatcher.nudge(session)
-        elif row is not None:
-            self.go_on(row["file_id"])
+        else:
+            self.go_on(file)
         return session
 
     def _session_of(self, uploaded: UploadedObject, line: Pipeline | None) -> UUID:
@@ -160,40 +160,6 @@ class Ingest:
         if line is None or line.grouping is None:
             return session_id(uploaded.bucket, uploaded.name, uploaded.generation)
         return session_of_export(self._db, uploaded.bucket, line.grouping.export(uploaded.name))
-
-    def _register(
-        self,
-        uploaded: UploadedObject,
-        session: UUID,
-        *,
-        part: Part,
-        options: Options,
-        pipeline: str,
-        trace_id: str | None,
-        fault: InputError | None = None,
-        member: ArchiveMember | None = None,
-    ) -> Mapping[str, Any] | None:
-        """Record a file and its session, once; the row names the file."""
-        return self._db.row(
-            "register_file",
-            session=session,
-            pipeline=clean(pipeline),
-            options=options.model_dump(mode="json", exclude={"session"}),
-            source=clean(f"gs://{uploaded.bucket}/{uploaded.name}"),
-            budget=options.budget,
-            approval="awaited" if options.approve is Approve.ASK else "none",
-            trace_id=trace_id or new_trace_id(),
-            bucket=uploaded.bucket,
-            object_name=clean(uploaded.name),
-            generation=uploaded.generation,
-            member=clean(member.path) if member else "",
-            part=part.name,
-            checksum=f"crc32:{member.crc:08x}:{member.size}" if member else uploaded.checksum,
-            size=member.size if member else uploaded.size,
-            ignored=part.ignored,
-            fault_code=fault.code if fault else None,
-            fault=shortened(str(fault), 2_000) if fault else None,
-        )
 
     def go_on(self, file_id: int) -> None:
         """Read a file on from its cursor until its end, an error, or the time budget's end.
@@ -261,12 +227,12 @@ class Ingest:
         found.sort(key=lambda one: line.grouping.reading_order(one[0]) if line.grouping else 0)
         registered = []
         for part, member in found:
-            row = self._register(
-                uploaded, file.session, part=part, options=file.options, pipeline=file.pipeline,
+            number = register(
+                self._db, uploaded, file.session, part=part, options=file.options, pipeline=file.pipeline,
                 trace_id=file.trace_id, member=member,
             )  # fmt: skip
-            if row is not None and part.ignored is None:
-                registered.append(row["file_id"])
+            if part.ignored is None:
+                registered.append(number)
         return registered
 
     def _reader(self, file: _File) -> ObjectReader:

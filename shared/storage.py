@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol
 
 from shared.errors import ObjectGone, StorageDown
+from shared.events import UploadedObject
 
 BLOCK = 4 * 1024 * 1024
 KEPT = 256 * 1024  # what an ObjectReader holds
@@ -23,6 +24,9 @@ class Store(Protocol):
 
     def write(self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None) -> Any:
         """A context manager giving a binary writer; the object appears when the block ends well, and only then."""
+
+    def find(self, bucket: str, name: str) -> UploadedObject:
+        """The newest generation of an object."""
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         """Delete every object below a prefix; answers how many."""
@@ -134,6 +138,13 @@ class CloudStore:
         opened = blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=retry)
         with translated(), opened as writer:
             yield writer
+
+    def find(self, bucket: str, name: str) -> UploadedObject:
+        """The newest generation of an object; raises ObjectGone or StorageDown."""
+        blob = self.client().bucket(bucket).blob(name)
+        with translated():
+            blob.reload(timeout=TIMEOUT)
+        return UploadedObject.from_resource({**blob._properties, "bucket": bucket, "name": name})
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         """Delete every object below a prefix; answers how many."""

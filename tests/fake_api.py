@@ -10,6 +10,8 @@ from uuid import UUID
 
 import httpx
 
+from cli.inputs import Input
+from cli.uploading import Uploaded
 from shared.sessions import session_id
 from shared.states import Outcome
 
@@ -47,6 +49,9 @@ class FakeApi:
     results: bytes = b'{"item_no":1}\n{"item_no":2}\n'
     requests: list[httpx.Request] = field(default_factory=list)
     default: list[Any] | None = None  # statuses of sessions not named
+    options: dict[str, Any] = field(default_factory=dict)  # of every session
+    items: list[dict[str, Any]] = field(default_factory=list)  # of every session
+    bucket: FakeBucket = field(default_factory=lambda: FakeBucket())  # its uploads are heard of at once
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -60,6 +65,10 @@ class FakeApi:
                 return self._made({"sessions": [status_of()], "next": None})
             case ["api", "session", session, "status"]:
                 return self._status(UUID(session))
+            case ["api", "session", session]:
+                return self._session(UUID(session))
+            case ["api", "session", _, "items"]:
+                return self._items(request.url.params)
             case ["api", "session", _, "results"]:
                 return httpx.Response(200, content=self.results)
             case ["api", "session", _, "rejects"]:
@@ -86,11 +95,44 @@ class FakeApi:
             return problem(404, f"There is no session {session}.")
         return self._made(coming.pop(0) if len(coming) > 1 else coming[0])
 
+    def _session(self, session: UUID) -> httpx.Response:
+        answer = self._status(session)
+        if not answer.is_success:
+            return answer
+        return self._made({**answer.json(), "options": self.options, "files": self.bucket.files()})
+
+    def _items(self, params: httpx.QueryParams) -> httpx.Response:
+        wanted, after, limit = params.get("outcome"), int(params.get("after", 0)), int(params.get("limit", 100))
+        found = [each for each in self.items if each["item_no"] > after and wanted in (None, each["outcome"])]
+        return self._made({"items": found[:limit], "next": found[limit - 1]["item_no"] if found[limit:] else None})
+
     @staticmethod
     def _made(what: Any) -> httpx.Response:
         if isinstance(what, Exception):
             raise what
         return what if isinstance(what, httpx.Response) else httpx.Response(200, json=what)
+
+
+def film_status(session: UUID = SESSION, **changes: Any) -> dict[str, Any]:
+    """A status document of an export: 12 films of 29 records, one of them to be looked at unless changed."""
+    films = {"total": 29, "enriched": 11, "skipped": 2, "merged": 15, "needs_review": 1, "spent_usd": 0.0, "calls": {}}
+    source = "gs://up/movies/letterboxd-me-0123abcd/watched.csv"
+    of_films = {"pipeline": "movies", "source": source, "total_movies": 12, "enriched_count": 11}
+    return status_of(session, **{**films, **of_films, **changes})
+
+
+def film_line(title: str, **changes: Any) -> dict[str, Any]:
+    """A result line of an enriched film."""
+    return {
+        "item_no": 1, "kind": "watched", "title": title, "year": 1999, "outcome": "enriched", "tmdb_id": 603,
+        "genres": ["Action", "Science Fiction"], "directors": ["Lilly Wachowski", "Lana Wachowski"], **changes,
+    }  # fmt: skip
+
+
+def uploaded(name: str = "artists/list.csv", session: UUID = SESSION) -> Uploaded:
+    """The first upload into the bucket."""
+    one = Input(file=Path("list.csv"), object=name, title="list.csv", results=Path("list.csv.results.jsonl"))
+    return Uploaded(input=one, object=f"gs://up/{name}", generation=1001, bytes=7, session=session)
 
 
 def problem(status: int, detail: str) -> httpx.Response:
@@ -106,6 +148,8 @@ class FakeBucket:
     uploaded: list[dict[str, Any]] = field(default_factory=list)
     error: BaseException | None = None
     generation: int = 1000
+    _bucket: str = ""
+    heard: int | None = None  # of how many uploads the notification has arrived; None: of all
 
     def bucket(self, name: str) -> FakeBucket:
         self._bucket = name
@@ -121,6 +165,18 @@ class FakeBucket:
         self.generation += 1
         self.size = Path(path).stat().st_size
         self.uploaded.append({"name": self._name, "metadata": self.metadata, "type": content_type})
+
+    def files(self) -> list[dict[str, Any]]:
+        """What was uploaded, as a session tells of its files."""
+        return [
+            {"object": f"gs://{self._bucket}/{each['name']}", "generation": str(1001 + index), "state": "read"}
+            for index, each in enumerate(self.uploaded[: self.heard])
+        ]
+
+    @classmethod
+    def holding(cls, *names: str) -> FakeBucket:
+        """The upload bucket with objects of these names in it."""
+        return cls(uploaded=[{"name": name} for name in names], _bucket="up")
 
     def session(self, index: int = 0) -> UUID:
         """The session of the nth upload."""

@@ -87,6 +87,9 @@ class FakeStore:
         yield writer
         self.written.append(self.put(bucket, name, writer.getvalue(), **(metadata or {})))
 
+    def find(self, bucket: str, name: str) -> UploadedObject:
+        return next(one for one in reversed(self.written) if (one.bucket, one.name) == (bucket, name))
+
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         gone = [key for key in self.objects if key[0] == bucket and key[1].startswith(prefix)]
         for key in gone:

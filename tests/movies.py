@@ -39,6 +39,35 @@ def expected(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json.loads((folder / f"{name}.json").read_text()), films
 
 
+HEADER = "Date,Name,Year,Letterboxd URI"
+
+
+def csv_of(header: str, *rows: str) -> bytes:
+    """A file of these lines."""
+    return "\n".join([header, *rows, ""]).encode()
+
+
+def film(n: int) -> str:
+    """The nth film as a row of watched.csv."""
+    return f"2024-01-{n % 28 + 1:02},Film {n},{1950 + n % 70},https://boxd.it/f{n}"
+
+
+def watched(*numbers: int) -> bytes:
+    """A watched.csv of the films of these numbers."""
+    return csv_of(HEADER, *map(film, numbers))
+
+
+def ratings(*numbers: int, stars: str = "4") -> bytes:
+    """A ratings.csv of the films of these numbers."""
+    return csv_of(f"{HEADER},Rating", *(f"{film(n)},{stars}" for n in numbers))
+
+
+def diary(*numbers: int) -> bytes:
+    """A diary.csv with an entry for each of the films of these numbers."""
+    rows = (f"2024-01-01,Film {n},{1950 + n % 70},https://boxd.it/entry{n},3.5,,,2024-01-02" for n in numbers)
+    return csv_of(f"{HEADER},Rating,Rewatch,Tags,Watched Date", *rows)
+
+
 def zipped(files: dict[str, bytes]) -> bytes:
     """The files as an archive."""
     written = io.BytesIO()

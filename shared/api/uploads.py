@@ -15,6 +15,7 @@ from shared.api.forms import Form, SentFile
 from shared.config import Settings
 from shared.db import Database
 from shared.errors import InputError, StorageDown
+from shared.files import part_of, register
 from shared.options import Approve, Options
 from shared.pipelines import PIPELINES
 from shared.problems import Fault, InvalidRequest
@@ -40,7 +41,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """An upload that is in the bucket, its session as it stood before ingest reads any of it."""
+    """An upload that is in the bucket, and how its session stands."""
 
     session: UUID
     status: str
@@ -62,7 +63,8 @@ class Uploads:
     """Takes uploads into the bucket."""
 
     def __init__(self, db: Database, store: Store, settings: Settings) -> None:
-        self._db, self._store, self._bucket = db, store, settings.upload_bucket
+        self._db, self._store = db, store
+        self._settings, self._bucket = settings, settings.upload_bucket
 
     def take(self, upload: Upload, *, trace_id: str | None = None) -> Taken:
         """Announce the upload's session, then store its files, each with the options as its metadata.
@@ -77,17 +79,28 @@ class Uploads:
             session = uuid4()
             metadata["session"] = str(session)
         check_joins(self._db, session, upload.pipeline, upload.options)
-        taken = Taken(session=session, status=self._announce(session, upload, trace_id), upload=upload)
+        self._announce(session, upload, trace_id)
         for stored, (name, file) in enumerate(upload.objects.items()):
             try:
                 self._put(name, file, metadata)
             except StorageDown as error:
                 message = f"{error} {stored} of {len(upload.objects)} files are stored; send the others with"
                 raise StorageDown(f"{message} session={session}.") from error
-        return taken
+        for name in upload.objects:  # now: until the last of them is known, the first could end the session
+            self._register(session, upload, name, trace_id)
+        status = str((self._db.row("session", session=session) or {})["status"])
+        return Taken(session=session, status=status, upload=upload)
 
-    def _announce(self, session: UUID, upload: Upload, trace_id: str | None) -> str:
-        """Record the session if it is new; its status."""
+    def _register(self, session: UUID, upload: Upload, name: str, trace_id: str | None) -> None:
+        """Record a stored file as ingest will once it is told of it."""
+        uploaded, line = self._store.find(self._bucket, name), PIPELINES[upload.pipeline](self._settings)
+        register(
+            self._db, uploaded, session, part=part_of(uploaded, line), options=upload.options,
+            pipeline=upload.pipeline, trace_id=trace_id,
+        )  # fmt: skip
+
+    def _announce(self, session: UUID, upload: Upload, trace_id: str | None) -> None:
+        """Record the session if it is new."""
         self._db.rows(
             "announce_session",
             session=session,
@@ -98,7 +111,6 @@ class Uploads:
             approval="awaited" if upload.options.approve is Approve.ASK else "none",
             trace_id=trace_id or new_trace_id(),
         )
-        return str((self._db.row("session", session=session) or {})["status"])
 
     def _put(self, name: str, file: SentFile, metadata: Mapping[str, str]) -> None:
         kind = mimetypes.guess_type(name)[0] or "text/csv"

@@ -13,13 +13,14 @@ RETURNING files.id, files.session_id, files.attempt, files.bucket, files.object_
           sessions.pipeline, sessions.options, sessions.trace_id;
 
 -- name: repeated_file
--- Give up a file whose content the session already has as the same part of its export; a row: it was one.
+-- Give up a file whose content the session already has as the same part of its export; a row: it was one. One that is
+-- still being read may yet fail, and an archive says no more than that its members are known: neither counts.
 WITH repeated AS (
     UPDATE files SET state = 'repeated', lease_expires_at = NULL, updated_at = now()
      WHERE id = :file::bigint AND attempt = :attempt AND state = 'reading' AND records_read = 0 AND checksum IS NOT NULL
        AND EXISTS (SELECT FROM files earlier WHERE earlier.session_id = files.session_id
                       AND earlier.checksum = files.checksum AND earlier.part = files.part AND earlier.id < files.id
-                      AND earlier.state IN ('waiting', 'reading', 'read'))
+                      AND earlier.state = 'read' AND earlier.part <> 'archive')
     RETURNING session_id
 )
 UPDATE sessions SET files_open = files_open - 1, updated_at = now() FROM repeated WHERE id = repeated.session_id

@@ -90,8 +90,8 @@ UPDATE items
   FROM (SELECT r.item_no, r.kind,
                CASE WHEN r.kind = 'watchlist' THEN 'Only on the watchlist; with option watchlist=true such films are enriched too.'
                     WHEN EXISTS (SELECT FROM film_records f WHERE f.session_id = r.session_id AND f.alias = r.alias AND f.maker AND f.uri IS NOT NULL)
-                    THEN format('More than one film of this export is called %s; the entry does not say which.', r.alias)
-                    ELSE format('No film of this export is called %s; it waits for the file that has it.', r.alias) END AS reason
+                    THEN format('More than one film of this export is called %s; the entry does not say which.', regexp_replace(r.alias, ' \(\)$', ''))
+                    ELSE format('No film of this export is called %s; it waits for the file that has it.', regexp_replace(r.alias, ' \(\)$', '')) END AS reason
           FROM film_records r
          WHERE r.session_id = :session::uuid AND r.film IS NULL
            AND r.alias = ANY (ARRAY (SELECT DISTINCT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))) lost

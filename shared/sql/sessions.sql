@@ -156,7 +156,8 @@ UPDATE sessions SET finalize_epoch = NULL WHERE id = :session::uuid;
 UPDATE sessions
    SET completed_epoch = :epoch, completed_at = now(), updated_at = now(),
        failed_at = CASE WHEN :failed::boolean THEN coalesce(failed_at, now()) ELSE failed_at END,
-       error_code = coalesce(:code, error_code), error_message = coalesce(:message, error_message),
+       error_code = CASE WHEN :failed::boolean OR failed_at IS NOT NULL OR cancelled_at IS NOT NULL THEN coalesce(:code, error_code) END,
+       error_message = CASE WHEN :failed::boolean OR failed_at IS NOT NULL OR cancelled_at IS NOT NULL THEN coalesce(:message, error_message) END,
        hold = NULL, pause_reason = NULL
  WHERE id = :session::uuid AND epoch = :epoch AND files_open = 0
    AND (failed_at IS NOT NULL OR NOT EXISTS (

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAPERS = ("README.md", "examples/README.md", "migrations/README.md", "tests/bench/README.md")
+PAPERS = ("README.md", "docs/movies.md", "examples/README.md", "migrations/README.md", "tests/bench/README.md")
 # Lines that are not run as they stand, with the reason.
 INSTEAD = {
     "make demo": "its own test below",
@@ -38,8 +38,9 @@ def workplace() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rowlift-readme-") as name:
         folder = Path(name)
         for entry in ROOT.iterdir():
-            if entry.name not in (".git", ".rowlift", ".rowlift-demo"):
+            if entry.name not in (".git", ".rowlift", ".rowlift-demo", "examples"):
                 (folder / entry.name).symlink_to(entry)
+        shutil.copytree(ROOT / "examples", folder / "examples")  # results are written beside what they are of
         shutil.copy(ROOT / "examples/artists-25.csv", folder / "artists.csv")
         yield folder
         run("make down", folder, check=False)
@@ -48,7 +49,8 @@ def workplace() -> Iterator[Path]:
 def run(line: str, folder: Path, *, check: bool = True) -> str:
     """What a command of the papers prints."""
     env = {**os.environ, "ROWLIFT_STATE_DIR": str(folder / ".rowlift")}
-    env.pop("OPENAI_API_KEY", None)
+    for key in ("OPENAI_API_KEY", "TMDB_API_TOKEN"):
+        env.pop(key, None)
     done = subprocess.run(line, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -76,6 +78,7 @@ def test_every_command_of_the_papers(workplace: Path, database_url: str) -> None
                 assert "completed" in out
     assert len(ran) >= 12, ran
     assert len((workplace / "bios.jsonl").read_text("utf-8").splitlines()) == 25
+    assert list(workplace.glob("letterboxd-demo-*.results.jsonl"))
 
 
 def test_what_cannot_be_run_is_at_least_a_target() -> None:
@@ -84,12 +87,14 @@ def test_what_cannot_be_run_is_at_least_a_target() -> None:
             assert f"\n{line.removeprefix('make ')}:" in (ROOT / "Makefile").read_text("utf-8")
 
 
-def test_the_demo_ends_with_bios_and_leaves_nothing_running() -> None:
+def test_the_demo_ends_with_bios_and_films_and_leaves_nothing_running() -> None:
     with tempfile.TemporaryDirectory(prefix="rowlift-demo-") as folder:
         out = subprocess.run(
             [ROOT / ".venv/bin/rowlift", "demo", "--state-dir", folder, "--json"],
-            capture_output=True, text=True, timeout=120, check=True,
+            capture_output=True, text=True, timeout=120, check=True, env={**os.environ, "TMDB_API_TOKEN": "not-asked"},
         ).stdout  # fmt: skip
         found = json.loads(out.splitlines()[-1])
         assert (found["status"], found["enriched"]) == ("completed", 25)
+        films = found["movies"]
+        assert (films["status"], films["total_movies"], films["needs_review"]) == ("completed", 12, 1)
         assert not (Path(folder) / "stack.json").exists()

@@ -338,7 +338,7 @@ class TestMatch:
         found = problem(
             http.post(f"/api/session/{session}/items/{number}/match", json={"tmdb_id": 949}), 409, "conflict"
         )
-        assert "watched.csv" in found["detail"]
+        assert "drop the file that names its film" in found["detail"]
 
     def test_what_cannot_be_matched(self, films: Workbench, bench: Workbench, http: Client) -> None:
         session = small(films)

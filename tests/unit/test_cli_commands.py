@@ -14,78 +14,18 @@ from uuid import UUID
 import httpx
 import pytest
 
-from cli import demo, file_commands, local, main, uploading, watching
+from cli import batches, demo, local, main, uploading
+from cli.inputs import inputs_of
 from cli.main import command_first
 from cli.saving import save
 from shared.errors import LedgerDown, RowliftError, StorageDown
 from shared.errors import UsageError as OurUsageError
-from shared.sessions import session_id
-from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, problem, status_of, working
+from shared.sessions import export_session_ids, session_id
+from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, film_line, film_status, problem, status_of, working
+from tests.unit.conftest import Run
 
 ID = str(SESSION)
 CSV = b"artist_id,artist_name,artist_data\n5b11f4ce-a62d-471e-81fc-a69a8278c7da,Nirvana,\n"
-
-
-class Ran:
-    """What a command said and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def answer(self) -> dict[str, Any]:
-        """The JSON object on the last line."""
-        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
-        return found
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """The `rowlift` command, in an empty folder and without variables of ours."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "ROWLIFT_STATE_DIR", "ROWLIFT_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*words: str) -> Ran:
-        capfd.readouterr()
-        code = main.main(words)
-        out, err = capfd.readouterr()
-        return Ran(code, out, err)
-
-    return run
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
-    """A deployment every HTTP client reaches, which knows one completed session; watching takes no time."""
-    fake, real = FakeApi({SESSION: [status_of()]}), httpx.Client
-    transport = httpx.MockTransport(fake)
-    monkeypatch.setattr("cli.client.httpx.Client", lambda **details: real(**{**details, "transport": transport}))
-    monkeypatch.setattr(watching, "LOCAL_INTERVAL", 0.001)
-    return fake
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> FakeBucket:
-    """The upload bucket."""
-    fake = FakeBucket()
-    monkeypatch.setattr(uploading, "_client", lambda storage: fake)
-    return fake
-
-
-@pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A local stack that seems to run on every state directory."""
-    info = {
-        "api": LOCAL, "pid": 4711, "state_dir": "/s", "log": "/s/log", "broker": "embedded", "storage": LOCAL,
-        "database_url": "postgresql://me:secret@127.0.0.1:5/rowlift", "openai": f"{LOCAL}/v1",
-        "processes": {"api": {"state": "running"}},
-    }  # fmt: skip
-    monkeypatch.setattr(local, "find", lambda state_dir: info)
-    return info
 
 
 @pytest.fixture
@@ -457,8 +397,8 @@ def test_upload_waits_until_the_session_can_be_asked_about_but_not_for_ever(
 ) -> None:
     api.default = [problem(404, "Not yet."), problem(404, "Not yet."), status_of()]
     assert run("upload", "a.csv", "--pipeline", "artists").code == 0
-    assert sum(request.url.path.endswith("/status") for request in api.requests) == 3
-    monkeypatch.setattr(file_commands, "KNOWN_WITHIN", 0.05)
+    assert sum(request.url.path.startswith("/api/session/") for request in api.requests) == 3
+    monkeypatch.setattr(batches, "KNOWN_WITHIN", 0.05)
     api.default = None
     assert run("upload", "b.csv", "--pipeline", "artists").code == 0
     api.default = [problem(503, "Restarting.")]
@@ -621,12 +561,18 @@ def test_commands_may_run_in_a_thread_where_no_signal_can_be_caught(run: Run) ->
 # Demo
 
 
-def test_the_demo_shows_bios_counts_cost_and_books(
+def test_the_demo_shows_bios_films_counts_cost_and_books(
     run: Run, api: FakeApi, stack: dict[str, Any], bucket: FakeBucket
 ) -> None:
     api.default = [working(5), status_of()]
     bio = {"outcome": "enriched", "db_status": "updated", "artist_name": "Nina Simone", "response_text": "A pianist."}
     api.results = json.dumps(bio).encode() + b"\n"
+    [first, *_], _ = inputs_of([demo.EXPORT], "movies")
+    films = next(export_session_ids("up", str(first.export)))
+    api.statuses[films] = [problem(404, "Not yet."), film_status(films)]
+    lines = [film_line("The Matrix"), film_line("Solaris", outcome="needs_review", directors=None)]
+    found = httpx.Response(200, content="".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    api.answers[f"GET /api/session/{films}/results"] = found
     Path("d").mkdir()
     session = "/api/session/{}/verify"
     known: dict[str, Any] = {"sound": True, "findings": [], "calls": {}}
@@ -641,16 +587,26 @@ def test_the_demo_shows_bios_counts_cost_and_books(
     assert ran.code == 0
     for words in ("Nina Simone", "A pianist.", "10 enriched", "$0.0125", "1 bios in table artists", "sound", "runs on"):
         assert words in ran.err
+    for words in ("The Matrix (1999)", "Science Fiction", "Lana Wachowski", "TMDB", "11 enriched", "1 needs a look"):
+        assert words in ran.err
+    assert "Solaris" not in ran.err
+    assert f"`rowlift match {films} --state-dir d`" in ran.err
     assert (ran.answer["sound"], ran.answer["status"], ran.answer["lines"]) == (True, "completed", 1)
+    assert (ran.answer["movies"]["total_movies"], ran.answer["movies"]["lines"]) == (12, 2)
+    assert sorted(path.name for path in Path("d").iterdir()) == [
+        "artists-25.csv.results.jsonl",
+        "letterboxd-demo.results.jsonl",
+    ]
     known["sound"] = False
     assert run("demo", "--state-dir", "d").code == 1
 
 
-def test_the_demo_never_asks_the_real_upstream(run: Run, stack: dict[str, Any]) -> None:
-    stack["openai"] = None
+@pytest.mark.parametrize(("upstream", "name"), [("openai", "OpenAI"), ("tmdb", "TMDB")])
+def test_the_demo_never_asks_a_real_upstream(run: Run, stack: dict[str, Any], upstream: str, name: str) -> None:
+    stack[upstream] = None
     ran = run("demo")
     assert ran.code == 2
-    assert "asks the real OpenAI" in ran.err
+    assert f"asks the real {name}" in ran.err
 
 
 def test_a_demo_that_ends_early_says_where_to_look(
@@ -661,6 +617,7 @@ def test_a_demo_that_ends_early_says_where_to_look(
     assert ran.code == 1
     assert "ended paused. Its log is /s/log" in ran.err
     assert demo.SAMPLE.is_file()
+    assert demo.EXPORT.is_dir()
 
 
 # Migrations

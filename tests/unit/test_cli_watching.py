@@ -17,7 +17,7 @@ from cli.showing import answers_table, details, duration, findings_table, line_o
 from cli.terminal import Terminal
 from cli.verdict import verdict
 from cli.watching import Pace, Watcher, summed
-from tests.fake_api import LOCAL, SESSION, FakeApi, problem, status_of, working
+from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, problem, status_of, uploaded, working
 
 OTHER = UUID("11111111-5a0d-5d57-9c1e-8f4f5a1b7c11")
 
@@ -63,15 +63,17 @@ def test_without_a_screen_a_line_comes_every_five_seconds(capsys: pytest.Capture
 
 def test_a_fresh_upload_may_take_a_minute_to_appear() -> None:
     unknown = problem(404, "There is no such session.")
-    fake = FakeApi({SESSION: [unknown] * 200 + [working(5), status_of()]})
-    [found] = watcher(fake).watch([SESSION], fresh=True)
+    fake = FakeApi(
+        {SESSION: [unknown] * 200 + [working(5), status_of()]}, bucket=FakeBucket.holding("artists/list.csv")
+    )
+    [found] = watcher(fake).watch([SESSION], uploads=[uploaded()])
     assert found["status"] == "completed"
 
 
 def test_an_upload_nobody_is_told_of_ends_the_watch_after_a_minute() -> None:
     clock = Clock()
     with pytest.raises(Unreachable, match="notification of the upload has not arrived"):
-        watcher(FakeApi(), clock=clock).watch([SESSION], fresh=True)
+        watcher(FakeApi(), clock=clock).watch([SESSION], uploads=[uploaded()])
     assert 160 <= clock.now <= 162
 
 

@@ -1,0 +1,168 @@
+"""A batch: files on their way into sessions, watched until those have ended, and the results brought back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from cli.client import Api, Document, NoSuchSession
+from cli.faults import Fault, Interrupted, WrongUsage
+from cli.inputs import Input, inputs_of
+from cli.parameters import checked_options, checked_pipeline
+from cli.saving import Saved, save, unused
+from cli.terminal import Terminal
+from cli.uploading import Uploaded, Uploader
+from cli.watching import ENDED, Watcher, files_of
+from shared.options import Options
+from shared.sessions import export_session_ids
+
+KNOWN_WITHIN = 10.0  # seconds until what was uploaded can be asked about; an upload waits no longer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Files to upload, checked as far as that is possible from here."""
+
+    inputs: Sequence[Input]
+    options: dict[str, str]
+    left_out: str  # a sentence on the files that are not uploaded
+
+    @classmethod
+    def checked(
+        cls, files: Sequence[Path], pipeline: str, *, export: str | None = None, **options: str | bool | None
+    ) -> Batch:
+        """The batch a command line describes; raises WrongUsage."""
+        checked_pipeline(pipeline, export=export, watchlist=bool(options.get("watchlist")))
+        metadata = checked_options(**options)
+        inputs, left_out = inputs_of(files, pipeline, export=export)
+        return cls(inputs=inputs, options=metadata, left_out=left_out)
+
+    def upload(self, api: Api, storage: str | None, terminal: Terminal) -> Iterator[Uploaded]:
+        """Upload every file, one after the other. Raises Fault."""
+        bucket = str(api.health()["upload_bucket"])
+        sessions = {export: self._session(export, bucket, api) for export in {one.export for one in self.inputs}}
+        uploader = Uploader(bucket, storage=storage)
+        if self.left_out:
+            terminal.say(self.left_out)
+        for one in self.inputs:
+            with terminal.busy(f"uploading {one.file}, {one.file.stat().st_size:,} bytes"):
+                done = uploader.put(one, self.options, session=sessions[one.export])
+            yield done
+
+    def _session(self, export: str | None, bucket: str, api: Api) -> UUID | None:
+        """The session the files join; None if each makes one of its own. Raises WrongUsage if it does not take them."""
+        if "session" in self.options:
+            wanted = UUID(self.options["session"])
+            self._check_joins(api.session(wanted))  # a mistyped one would be made anew
+            return wanted
+        for session in () if export is None else export_session_ids(bucket, export):
+            try:
+                found = api.session(session)
+            except NoSuchSession:
+                return session
+            if found["status"] != "cancelled" and datetime.fromisoformat(found["expires_at"]) > datetime.now(UTC):
+                self._check_joins(found)
+                return session
+        return None
+
+    def _check_joins(self, found: Document) -> None:
+        """Raise WrongUsage if a session has other options: they stay, and a file that asks otherwise would fail it."""
+        other = [
+            name.replace("_", "-")
+            for name, value in Options.parse(self.options).explicit().items()
+            if found["options"].get(name) != value
+        ]
+        if other:
+            raise WrongUsage(
+                f"These files belong to session {found['session_id']}, which has another {', '.join(other)} and keeps "
+                "it. Leave the option out, or give them an export of their own with --export NAME."
+            )
+
+
+def sessions_of(uploads: Sequence[Uploaded]) -> dict[UUID, str]:
+    """The sessions of some uploads in order, each with what people call it."""
+    names: dict[UUID, str] = {}
+    for each in uploads:
+        names.setdefault(each.session, each.input.title)
+    return names
+
+
+def run_batches(
+    batches: Sequence[Batch], service: Api, storage: str | None, terminal: Terminal, *, hint: str = ""
+) -> tuple[list[Document], list[Uploaded]]:
+    """How the sessions of some batches ended, and the uploads they are of. Raises Fault.
+
+    `hint` is what must be done before a paused session can be resumed.
+    """
+    uploads: list[Uploaded] = []
+    try:
+        for batch in batches:
+            uploads.extend(batch.upload(service, storage, terminal))
+        return watch_uploads(uploads, service, terminal), uploads
+    except KeyboardInterrupt as error:
+        raise Interrupted(_paused(service, uploads, hint)) from error
+
+
+def watch_uploads(uploads: Sequence[Uploaded], service: Api, terminal: Terminal) -> list[Document]:
+    """How the sessions of some uploads end, shown meanwhile. Raises Fault."""
+    names = sessions_of(uploads)
+    return Watcher(service, terminal).watch(list(names), uploads=uploads, names=names)
+
+
+def wait_until_known(service: Api, uploads: Sequence[Uploaded]) -> None:
+    """Return when the API knows what was uploaded, or after a while: the upload itself is done."""
+    deadline = time.monotonic() + KNOWN_WITHIN
+    for session in sessions_of(uploads):
+        awaited = {each.version for each in uploads if each.session == session}
+        while time.monotonic() < deadline:
+            try:
+                if awaited <= files_of(service.session(session)):
+                    break
+            except NoSuchSession:
+                pass
+            except Fault:
+                return
+            time.sleep(0.1)
+
+
+def _paused(service: Api, uploads: Sequence[Uploaded], hint: str) -> str:
+    """Pause the sessions; what to tell the person who stopped them."""
+    wait_until_known(service, uploads)
+    paused = []
+    for each in sessions_of(uploads):
+        try:
+            service.act(each, "pause")
+            paused.append(str(each))
+        except Fault:  # it has ended meanwhile, or nothing of it is known yet
+            continue
+    if not paused:
+        return "Stopped; nothing was left to pause. `rowlift status` lists the sessions."
+    again = " and ".join(f"`rowlift resume {each}`" for each in paused)
+    return f"Stopped; session {', '.join(paused)} is paused and loses nothing. {hint}{again} goes on."
+
+
+def save_results(
+    found: Sequence[Document], uploads: Sequence[Uploaded], service: Api, output: Path | None
+) -> list[Saved]:
+    """The results of the sessions that ended, in a file of each, or all in one. Raises Fault."""
+    ended = [UUID(status["session_id"]) for status in found if status["status"] in ENDED]
+    if output is None:
+        first = {each.session: each.input.results for each in reversed(uploads)}
+        # Results of an earlier run may have been paid for: they stay.
+        return [save_result([each], service, unused(first[each])) for each in ended]
+    return [save_result(ended, service, output)] if ended else []
+
+
+def save_result(sessions: Sequence[UUID], service: Api, output: Path) -> Saved:
+    """The results of some sessions, one after the other, in one file. Raises Fault."""
+
+    def pieces() -> Iterator[bytes]:
+        for session in sessions:
+            with service.results(session) as stream:
+                yield from stream
+
+    return save(pieces(), output)

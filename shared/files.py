@@ -1,0 +1,58 @@
+"""Files of sessions: an uploaded object, or a member of an archive, recorded once."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from shared.archives import ArchiveMember
+from shared.db import Database
+from shared.errors import InputError
+from shared.events import UploadedObject
+from shared.options import Approve, Options
+from shared.pipelines.base import Part, Pipeline
+from shared.text import clean, shortened
+from shared.tracing import new_trace_id
+
+
+def part_of(uploaded: UploadedObject, line: Pipeline) -> Part:
+    """What an object is to its export; without exports just a file."""
+    if line.grouping is None:
+        return Part(name="")
+    return line.grouping.part(uploaded.name, alone=True) or Part(name="", ignored="It is an archiver's own file.")
+
+
+def register(
+    db: Database,
+    uploaded: UploadedObject,
+    session: UUID,
+    *,
+    part: Part,
+    options: Options,
+    pipeline: str,
+    trace_id: str | None,
+    fault: InputError | None = None,
+    member: ArchiveMember | None = None,
+) -> int:
+    """The file's number; it and its session are recorded, unless they were. With a `fault` it has failed."""
+    row = db.row(
+        "register_file",
+        session=session,
+        pipeline=clean(pipeline),
+        options=options.model_dump(mode="json", exclude={"session"}),
+        source=clean(f"gs://{uploaded.bucket}/{uploaded.name}"),
+        budget=options.budget,
+        approval="awaited" if options.approve is Approve.ASK else "none",
+        trace_id=trace_id or new_trace_id(),
+        bucket=uploaded.bucket,
+        object_name=clean(uploaded.name),
+        generation=uploaded.generation,
+        member=clean(member.path) if member else "",
+        part=part.name,
+        checksum=f"crc32:{member.crc:08x}:{member.size}" if member else uploaded.checksum,
+        size=member.size if member else uploaded.size,
+        ignored=part.ignored,
+        fault_code=fault.code if fault else None,
+        fault=shortened(str(fault), 2_000) if fault else None,
+    )
+    assert row is not None, "the statement answers one row"  # noqa: S101
+    return int(row["file_id"])
