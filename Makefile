@@ -22,7 +22,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## run 25 artists through everything, on this machine, with a simulated OpenAI
+demo: install ## run 25 artists and an export of films through everything here, upstreams simulated
 	@$(BIN)/rowlift demo
 
 test: install ## run every test, with coverage of shared/, functions/ and cli/ (ARGS="-k name" for some)
