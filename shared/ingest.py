@@ -33,7 +33,7 @@ from shared.publisher import Publisher
 from shared.rows import Chunk, Cursor, Layout, Limits, Stream, detect, read
 from shared.sessions import check_joins, session_id, session_of_export
 from shared.storage import Store
-from shared.text import shortened
+from shared.text import clean, shortened
 from shared.tracing import traceparent
 
 HEAD = 1 << 20  # bytes the dialect is found from
@@ -138,8 +138,7 @@ class Ingest:
                 session = joined
         except InputError as error:
             fault = error
-            if self._db.row("session", session=session) is not None:  # of others, who did nothing wrong
-                session = session_id(uploaded.bucket, uploaded.name, uploaded.generation)
+            session = self._refused_in(uploaded, session)
         file = register(
             self._db, uploaded, session, part=part, options=options, pipeline=slug, trace_id=trace_id, fault=fault
         )
@@ -154,6 +153,20 @@ class Ingest:
         else:
             self.go_on(file)
         return session
+
+    def _refused_in(self, uploaded: UploadedObject, session: UUID) -> UUID:
+        """The session a refused object fails: the one it would have made, or of its own where others have files there."""
+        known = self._db.row(
+            "session_of_object",
+            bucket=uploaded.bucket,
+            object_name=clean(uploaded.name),
+            generation=uploaded.generation,
+        )
+        if known is not None:
+            return UUID(str(known["session_id"]))
+        if self._db.row("session", session=session) is None:
+            return session
+        return session_id(uploaded.bucket, uploaded.name, uploaded.generation)
 
     def _session_of(self, uploaded: UploadedObject, line: Pipeline | None) -> UUID:
         """The session an object belongs to if its options name none."""

@@ -161,13 +161,20 @@ class _Run:
             requests = [(talk, said[0]) for talk, answer in heard if (said := self._tell(talk, answer)) is not None]
             # Whoever has an item run again wants to know anew.
             old = [request for talk, request in requests if self._pipeline.caches and talk.item.round == 1]
-            known = self._pipeline.recall(self._db, old) if old else {}
+            known = self._recalled(old) if old else {}
             heard = []
             for talk, request in requests:
                 if request in old and request in known:
                     heard.append((talk, known[request]))
                 else:
                     self._waiting.append(self._planned(talk.item, request))
+
+    def _recalled(self, requests: Sequence[Any]) -> Mapping[Any, Answer]:
+        try:
+            return self._pipeline.recall(self._db, requests)
+        except DatabaseError as error:  # they can be asked again
+            log("WARNING", "What is remembered could not be read", session_id=self._session, reason=str(error))
+            return {}
 
     def _tell(self, talk: _Talk, answer: Answer | Failure | None) -> tuple[Any] | None:
         """The dialogue's next request; None if it has ended."""

@@ -5,6 +5,7 @@ Every statement is idempotent, so rounds may overlap and no lock is needed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from uuid import UUID
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import DatabaseError, StorageError
+from shared.errors import DatabaseError, StatementFailed, StorageError
 from shared.ingest import Ingest
 from shared.logs import log
 from shared.sessions import Sessions
@@ -109,6 +110,8 @@ class Rescuer:
 
     def _expire(self) -> int:
         """Remove the items and results of sessions past their 30 days; what cannot be removed now is left for later."""
+        with contextlib.suppress(StatementFailed):  # what only saves requests stops no rescue
+            self._db.rows("forget_answers")
         expired = 0
         for row in self._db.rows("expired_sessions"):
             session: UUID = row["id"]

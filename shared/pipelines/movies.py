@@ -69,7 +69,8 @@ class Movies:
             return {}
         rows = db.rows("find_films", session=items[0].session, films=[item.key for item in items])
         films = {row["film"]: row for row in rows}
-        return {item.number: _look_for(films[item.key]) for item in items}
+        # A file that is read meanwhile may give a film another key, or another owner; the record names it all the same.
+        return {item.number: _look_for(films.get(item.key) or _named(item)) for item in items}
 
     def recall(self, db: Database, requests: Sequence[Request]) -> dict[Any, Answer]:
         """What TMDB was asked before, by any session."""
@@ -118,6 +119,10 @@ class Movies:
             base_url=self._settings.tmdb_base_url or DEFAULT_BASE_URL,
             request_timeout=self._settings.pipelines[self.slug].request_timeout,
         )
+
+
+def _named(item: Item) -> Row:
+    return {"title": item.input["name"], "year": item.input["year"], "decided": False}
 
 
 def _look_for(film: Row) -> Dialogue:

@@ -12,6 +12,10 @@ RETURNING files.id, files.session_id, files.attempt, files.bucket, files.object_
               AND a.generation = files.generation AND a.member = '') AS object_size, files.layout, files.cursor, files.next_record, files.next_line, files.records_read, files.ignored,
           sessions.pipeline, sessions.options, sessions.trace_id;
 
+-- name: session_of_object
+-- The session an object is a file of already.
+SELECT session_id FROM files WHERE bucket = :bucket AND object_name = :object_name AND generation = :generation::bigint AND member = '';
+
 -- name: repeated_file
 -- Give up a file whose content the session already has as the same part of its export; a row: it was one. One that is
 -- still being read may yet fail, and an archive says no more than that its members are known: neither counts.

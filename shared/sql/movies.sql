@@ -115,17 +115,20 @@ UPDATE items
    AND (NOT member.owns OR items.key IS DISTINCT FROM member.film);
 
 -- name: reopen_renamed_films
--- Give films their turn again that the new records call something else: what was asked is no longer what they are.
+-- Give films their turn again that the new records call something else, or give the URI by which a person decided about
+-- them: what was asked is no longer what they are.
 UPDATE items
    SET state = 'available', attempt = items.attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0,
        due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL, error_message = NULL
   FROM (SELECT r.film, (array_agg(r.alias ORDER BY rank))[1] AS name,
-               (array_agg(r.alias ORDER BY rank) FILTER (WHERE r.item_no < :first::bigint))[1] AS name_before
+               (array_agg(r.alias ORDER BY rank) FILTER (WHERE r.item_no < :first::bigint))[1] AS name_before,
+               coalesce(bool_or(r.maker AND r.uri IS NOT NULL) FILTER (WHERE r.item_no < :first::bigint), false) AS had_uri
           FROM film_records r CROSS JOIN LATERAL film_record_rank(r) AS rank
          WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
          GROUP BY r.film) named
  WHERE items.session_id = :session::uuid AND items.key = named.film AND items.outcome IS DISTINCT FROM 'merged'
-   AND items.item_no < :first::bigint AND named.name <> named.name_before;
+   AND items.item_no < :first::bigint
+   AND (named.name <> named.name_before OR NOT named.had_uri AND EXISTS (SELECT FROM match_overrides o WHERE o.film = named.film));
 
 -- name: drop_former_movies
 -- Items that own no film any more have no row among the films.
@@ -228,15 +231,19 @@ SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(ite
 ) lines;
 
 -- name: movies_verify
--- I4 for films: a row of an enriched item says what its result says; every film has one owner, and every merged record
--- belongs to an owner.
+-- I4 for films: a row of an enriched item says what its result says, and is there if it was written; every film has one
+-- owner, and every merged record belongs to an owner.
 SELECT 'I4' AS rule, format('film %s, attempt %s, says otherwise than its item', m.item_no, m.attempt) AS finding
   FROM movies m JOIN items i ON i.session_id = m.session_id AND i.item_no = m.item_no
  WHERE m.session_id = :session::uuid AND i.finalized_at IS NOT NULL
    AND (m.tmdb_enriched <> (i.outcome = 'enriched') AND i.outcome IN ('enriched', 'not_found', 'needs_review')
         OR i.outcome = 'enriched' AND (m.attempt IS DISTINCT FROM i.attempt OR m.tmdb_id IS DISTINCT FROM (i.result->>'tmdb_id')::bigint))
 UNION ALL
-SELECT 'I4', format('film %s has %s owners', film, count(DISTINCT owner) FILTER (WHERE owns))
+SELECT 'I4', format('the row of film %s is gone', i.item_no)
+  FROM items i LEFT JOIN movies m ON m.session_id = i.session_id AND m.item_no = i.item_no
+ WHERE i.session_id = :session::uuid AND i.outcome = 'enriched' AND i.result->>'db_status' = 'updated' AND m.item_no IS NULL
+UNION ALL
+SELECT 'I4', format('film %s has %s owners', film, count(*) FILTER (WHERE owns))
   FROM film_members WHERE session_id = :session::uuid
  GROUP BY film HAVING count(*) FILTER (WHERE owns) <> 1
 UNION ALL
@@ -303,7 +310,8 @@ WITH session AS MATERIALIZED (
      WHERE items.session_id = :session::uuid AND items.item_no = target.item_no AND target.film IS NOT NULL
     RETURNING items.item_no
 ), raised AS (
-    UPDATE sessions SET epoch = epoch + 1, completed_at = NULL, updated_at = now()
+    UPDATE sessions SET epoch = epoch + 1, failed_at = NULL, error_code = NULL, error_message = NULL, completed_at = NULL,
+                        updated_at = now()
      WHERE id = :session::uuid AND EXISTS (SELECT FROM opened)
 )
 SELECT item_no, film FROM target;
