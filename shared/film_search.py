@@ -55,7 +55,7 @@ def find_film(name: str, year: int | None, *, override: Override | None = None) 
 
 def _overridden(override: Override) -> Dialogue:
     if override.tmdb_id is None:
-        return _settled(Outcome.NOT_FOUND, code="override_none")
+        return _settled(Outcome.NOT_FOUND, code="override_none", result={})
     facts = _body((yield Details(override.tmdb_id)))
     if not isinstance(facts, Failure):
         return _enriched(facts, "override", 1.0)
@@ -85,7 +85,7 @@ def _enriched(facts: dict[str, Any], method: str | None, score: float) -> Settle
 def _undecided(review: Iterable[Scored]) -> Settled:
     candidates = [_shown(one) for one in review]
     if not candidates:
-        return _settled(Outcome.NOT_FOUND, code="no_such_film")
+        return _settled(Outcome.NOT_FOUND, code="no_such_film", result={})
     match = {"method": None, "score": candidates[0]["score"]}
     return _settled(Outcome.NEEDS_REVIEW, code="weak_match", result={"candidates": candidates, "match": match})
 

@@ -155,7 +155,7 @@ class Ingest:
         return session
 
     def _refused_in(self, uploaded: UploadedObject, session: UUID) -> UUID:
-        """The session a refused object fails: the one it would have made, or of its own where others have files there."""
+        """The session a refused object fails: the one it would have made, or its own where that has files of others."""
         known = self._db.row(
             "session_of_object",
             bucket=uploaded.bucket,

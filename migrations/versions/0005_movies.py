@@ -22,6 +22,7 @@ CREATE TABLE film_records (
     maker      boolean NOT NULL,                    -- whether it makes a film known
     digest     bytea NOT NULL,
     film       text COLLATE "C",                    -- null: no film of the export, or more than one
+    asked      text,                                -- of the film's owner: what TMDB is asked, or that a person decided
     CONSTRAINT film_records_pkey PRIMARY KEY (session_id, item_no),
     CONSTRAINT film_records_are_kept_once UNIQUE (session_id, digest),
     CONSTRAINT film_records_belong_to_items FOREIGN KEY (session_id, item_no) REFERENCES items (session_id, item_no) ON DELETE CASCADE,

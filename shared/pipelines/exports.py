@@ -58,7 +58,7 @@ class Exports:
         changed = [*transaction.rows("join_film_records", **films), *transaction.rows("detach_film_records", **new)]
         former = [row["item_no"] for row in changed if row["item_no"] < made.first]
         transaction.rows("seat_film_owners", **films, first=made.first)
-        transaction.rows("reopen_renamed_films", **films, first=made.first)
+        transaction.rows("reopen_renamed_films", **films)
         if options.writes_domain:
             if former:
                 transaction.rows("drop_former_movies", session=made.session, item_nos=former)

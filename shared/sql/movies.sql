@@ -115,20 +115,27 @@ UPDATE items
    AND (NOT member.owns OR items.key IS DISTINCT FROM member.film);
 
 -- name: reopen_renamed_films
--- Give films their turn again that the new records call something else, or give the URI by which a person decided about
--- them: what was asked is no longer what they are.
+-- Give films their turn again for which the new records change what is asked: their name, or that a person decided
+-- about the URI they have now.
+WITH owners AS MATERIALIZED (
+    SELECT r.film, (array_agg(r.alias ORDER BY film_record_rank(r)))[1] AS name,
+           min(r.item_no) FILTER (WHERE i.key IS NOT NULL AND i.outcome IS DISTINCT FROM 'merged') AS item_no
+      FROM film_records r JOIN items i ON i.session_id = r.session_id AND i.item_no = r.item_no
+     WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
+     GROUP BY r.film
+), asking AS MATERIALIZED (
+    SELECT owners.item_no, record.asked AS asked_before, coalesce('decided ' || chosen.film, owners.name) AS asked
+      FROM owners JOIN film_records record ON record.session_id = :session::uuid AND record.item_no = owners.item_no
+      LEFT JOIN match_overrides chosen ON chosen.film = owners.film
+), noted AS (
+    UPDATE film_records SET asked = asking.asked FROM asking
+     WHERE session_id = :session::uuid AND film_records.item_no = asking.item_no AND asking.asked IS DISTINCT FROM asking.asked_before
+)
 UPDATE items
    SET state = 'available', attempt = items.attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0,
        due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL, error_message = NULL
-  FROM (SELECT r.film, (array_agg(r.alias ORDER BY rank))[1] AS name,
-               (array_agg(r.alias ORDER BY rank) FILTER (WHERE r.item_no < :first::bigint))[1] AS name_before,
-               coalesce(bool_or(r.maker AND r.uri IS NOT NULL) FILTER (WHERE r.item_no < :first::bigint), false) AS had_uri
-          FROM film_records r CROSS JOIN LATERAL film_record_rank(r) AS rank
-         WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
-         GROUP BY r.film) named
- WHERE items.session_id = :session::uuid AND items.key = named.film AND items.outcome IS DISTINCT FROM 'merged'
-   AND items.item_no < :first::bigint
-   AND (named.name <> named.name_before OR NOT named.had_uri AND EXISTS (SELECT FROM match_overrides o WHERE o.film = named.film));
+  FROM asking
+ WHERE items.session_id = :session::uuid AND items.item_no = asking.item_no AND asking.asked <> asking.asked_before;
 
 -- name: drop_former_movies
 -- Items that own no film any more have no row among the films.
@@ -309,6 +316,9 @@ WITH session AS MATERIALIZED (
       FROM target
      WHERE items.session_id = :session::uuid AND items.item_no = target.item_no AND target.film IS NOT NULL
     RETURNING items.item_no
+), noted AS (
+    UPDATE film_records SET asked = 'decided ' || target.film FROM target
+     WHERE film_records.session_id = :session::uuid AND film_records.item_no = target.item_no
 ), raised AS (
     UPDATE sessions SET epoch = epoch + 1, failed_at = NULL, error_code = NULL, error_message = NULL, completed_at = NULL,
                         updated_at = now()

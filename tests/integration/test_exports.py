@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.movies import EXPORTS, expected, export_files, movies_bench, needs_data, tables, zipped
 from tests.workbench import Workbench
 
+EXAMPLES = int(os.environ.get("ROWLIFT_EXAMPLES", "80"))
 _numbers = itertools.count()
 
 
@@ -92,7 +94,7 @@ def small_exports(draw: st.DrawFn) -> dict[str, bytes]:
     return files
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(files=small_exports().filter(bool), data=st.data())
 def test_the_order_of_the_files_does_not_matter(films: Workbench, files: dict[str, bytes], data: st.DataObject) -> None:
     number = next(_numbers)
