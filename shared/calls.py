@@ -25,17 +25,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCall:
-    """A request about to leave, with the id its caller made and the most it can cost in micro-dollars.
-
-    One that is not `paid` is no call in the ledger; all else is asked of it just the same.
-    """
+    """A request about to leave, with the id its caller made and the most it can cost in micro-dollars."""
 
     id: UUID
     item: Item
     request: Any
     tokens: int
     reserve: int
-    paid: bool = True
 
 
 def start_calls(
@@ -49,10 +45,15 @@ def start_calls(
             "call_id": str(call.id),
             "try": call.item.failures + 1,
             "reserve": call.reserve,
-            "paid": call.paid,
             "request_hash": hashlib.blake2b(repr(call.request).encode("utf-8", "replace"), digest_size=16).hexdigest(),
         }
         for call in planned
     ]
     rows = db.rows("start_calls", session=session, batch=batch, upstream=upstream, lease=lease)
     return {row["item_no"]: Verdict(row["verdict"]) for row in rows}
+
+
+def let_go(db: Database, session: UUID, planned: Sequence[PlannedCall]) -> dict[int, Verdict]:
+    """The same for requests that cost nothing: they are no calls of the ledger, and reserve nothing."""
+    batch = [{"item_no": call.item.number, "attempt": call.item.attempt} for call in planned]
+    return {row["item_no"]: Verdict(row["verdict"]) for row in db.rows("let_go", session=session, batch=batch)}

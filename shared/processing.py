@@ -18,7 +18,7 @@ from typing import Any, Literal, assert_never
 from uuid import UUID, uuid4
 
 from shared import items as ledger
-from shared.calls import PlannedCall, Verdict, start_calls
+from shared.calls import PlannedCall, Verdict, let_go, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
@@ -191,10 +191,7 @@ class _Run:
 
     def _planned(self, item: Item, request: Any) -> PlannedCall:
         estimate = self._pipeline.estimate(request)
-        return PlannedCall(
-            id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros,
-            paid=self._pipeline.paid,
-        )  # fmt: skip
+        return PlannedCall(id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros)
 
     def _admit(self) -> None:
         """Start waiting calls at their slots; hand back those whose slot is too far away."""
@@ -226,8 +223,10 @@ class _Run:
             # else these slots are gone, and their calls ask for others
 
     def _start(self, planned: Sequence[PlannedCall]) -> None:
-        verdicts = start_calls(
-            self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
+        verdicts = (
+            start_calls(self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease)
+            if self._pipeline.paid
+            else let_go(self._db, self._session, planned)  # the lease outlives the handler
         )
         beyond: list[int] = []
         for call in planned:
@@ -275,7 +274,7 @@ class _Run:
         finished = [(self._calls.pop(future), future) for future in list(self._calls) if future.done()]
         answers = [(call, _outcome(call, future)) for call, future in finished]
         for call, answer in answers:
-            if call.paid:
+            if self._pipeline.paid:
                 self._talks[call.item.number].paid = self._call_end(call, answer)
         try:
             self._learn(answers)

@@ -1,10 +1,10 @@
 -- name: start_calls
 -- Directly before the requests leave: for each item that still runs under its attempt, of a session that may run,
--- reserve the worst-case cost, record the call, renew the lease. A request that costs nothing is only let go or not. Says of each whether it may go. Call ids are the
+-- reserve the worst-case cost, record the call, renew the lease. Says of each whether it may go. Call ids are the
 -- caller's, so a repeated statement finds its calls again.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
-        item_no bigint, attempt integer, call_id uuid, try integer, reserve bigint, paid boolean, request_hash text)
+        item_no bigint, attempt integer, call_id uuid, try integer, reserve bigint, request_hash text)
 ), session AS MATERIALIZED (
     SELECT id, budget, spent, reserved,
            hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL AND approval <> 'awaited' AS runnable
@@ -24,12 +24,12 @@ WITH given AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, request_hash, reserved)
     SELECT call_id, :session::uuid, item_no, attempt, round, try, :upstream, decode(request_hash, 'hex'), reserve
-      FROM current WHERE runnable AND fits AND NOT known AND paid
+      FROM current WHERE runnable AND fits AND NOT known
     ON CONFLICT (id) DO NOTHING
     RETURNING item_no, reserved
 ), leased AS (
     UPDATE items SET lease_expires_at = now() + :lease * interval '1 second'
-      FROM current WHERE items.session_id = :session::uuid AND items.item_no = current.item_no AND current.runnable AND current.fits
+      FROM recorded WHERE items.session_id = :session::uuid AND items.item_no = recorded.item_no
 ), booked AS (
     UPDATE sessions
        SET reserved = sessions.reserved + (SELECT coalesce(sum(reserved), 0)::bigint FROM recorded),
@@ -38,13 +38,25 @@ WITH given AS MATERIALIZED (
 )
 SELECT given.item_no,
        CASE WHEN current.item_no IS NULL THEN 'superseded'
-            WHEN current.known OR recorded.item_no IS NOT NULL OR (current.runnable AND NOT current.paid) THEN 'started'
+            WHEN current.known OR recorded.item_no IS NOT NULL THEN 'started'
             WHEN NOT current.runnable THEN 'held'
             WHEN session.spent + given.reserve + (SELECT coalesce(sum(reserved), 0) FROM calls
                    WHERE session_id = :session::uuid AND state = 'unknown') > session.budget THEN 'budget_gone'
             ELSE 'budget_busy' END AS verdict
   FROM given CROSS JOIN session LEFT JOIN current ON current.item_no = given.item_no
   LEFT JOIN recorded ON recorded.item_no = given.item_no;
+
+-- name: let_go
+-- The same for requests that cost nothing: whether each item still runs under its attempt, of a session that may run.
+-- It locks nothing: behind the session's row, which ingest holds for a chunk, such requests left late and all at once.
+WITH session AS MATERIALIZED (
+    SELECT id, hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL AND approval <> 'awaited' AS runnable
+      FROM sessions WHERE id = :session::uuid
+)
+SELECT given.item_no, CASE WHEN items.item_no IS NULL THEN 'superseded' WHEN session.runnable THEN 'started' ELSE 'held' END AS verdict
+  FROM jsonb_to_recordset(:batch::jsonb) AS given (item_no bigint, attempt integer) CROSS JOIN session
+  LEFT JOIN items ON items.session_id = session.id AND items.item_no = given.item_no AND items.state = 'running'
+   AND items.attempt = given.attempt;
 
 -- name: call_totals
 -- Calls of a session by state, with what they cost and what stays reserved for them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from tests.e2e.stacks import Deck, topology
 
 # Leases and graces short enough that a killed worker's items run again within a test.
 QUICK = ("--set", "LEASE_GRACE=1", "--set", "NOTICE_LOST_AFTER=3", "--set", "RESCUE_SECONDS=4")
+# Whatever the developer's shell has set: no test pays, and none writes to a database of somebody's own.
+OWN = ("DATABASE_URL", "OPENAI_API_KEY", "TMDB_API_TOKEN")
 TIMES = {"request_timeout": 4, "max_wait": 2, "deadline": 8, "lease": 10, "retry_base": 0.2}
 
 
@@ -19,7 +22,8 @@ TIMES = {"request_timeout": 4, "max_wait": 2, "deadline": 8, "lease": 10, "retry
 def deck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deck]:
     """A stack on the embedded broker."""
     folder = tmp_path_factory.mktemp("stack")
-    with Stack.start(folder / "state", "--topology", str(topology(folder, **TIMES)), *QUICK) as stack:
+    arguments = ("--topology", str(topology(folder, **TIMES)), *QUICK)
+    with Stack.start(folder / "state", *arguments, env=_environment()) as stack:
         yield from _open(Deck(stack))
 
 
@@ -31,8 +35,12 @@ def gcloud_deck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deck]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("gcloud")
     arguments = ("--pubsub", "gcloud", "--topology", str(topology(folder, **TIMES)), *QUICK)
-    with Stack.start(folder / "state", *arguments) as stack:
+    with Stack.start(folder / "state", *arguments, env=_environment()) as stack:
         yield from _open(Deck(stack))
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in OWN}
 
 
 def _open(deck: Deck) -> Iterator[Deck]:
@@ -43,9 +51,10 @@ def _open(deck: Deck) -> Iterator[Deck]:
 
 @pytest.fixture(autouse=True)
 def behaving(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test finds the simulated OpenAI well-behaved and leaves it so."""
+    """Every test finds the simulated upstreams well-behaved and leaves them so."""
     yield
     for name in ("deck", "gcloud_deck"):
         if name in request.fixturenames:
             found: Deck = request.getfixturevalue(name)
-            found.misbehave(latency=0, faults={}, named={}, key_ok=True, quota=True)
+            found.openai.misbehave(latency=0, faults={}, named={}, key_ok=True, quota=True)
+            found.tmdb.misbehave(latency=0, faults={}, named={}, key_ok=True, down=False, limit=50)

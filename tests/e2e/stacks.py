@@ -16,9 +16,29 @@ from infra.local.client import Stack
 from infra.local.topology import ROOT
 from shared.config import parse_database_url
 from shared.db import Database, connector
-from shared.sessions import session_id
+from shared.pipelines import PIPELINES
+from shared.sessions import export_session_ids, session_id
 
 ENDED = ("completed", "failed", "cancelled", "paused", "quoted")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulated:
+    """A simulated upstream by its address."""
+
+    url: str
+
+    def misbehave(self, **control: Any) -> None:
+        """Tell it how to behave from now on."""
+        httpx.post(f"{self.url}/control", json=control).raise_for_status()
+
+    def forget(self) -> None:
+        """Have its log begin anew."""
+        httpx.post(f"{self.url}/control/reset").raise_for_status()
+
+    def calls(self) -> dict[str, Any]:
+        """Its own log, in counts."""
+        return dict(httpx.get(f"{self.url}/control/log", params={"entries": 0}).raise_for_status().json())
 
 
 @dataclass
@@ -33,7 +53,7 @@ class Deck:
         self.db = Database(connector(parse_database_url(self.stack.info["environment"]["DATABASE_URL"])), size=2)
 
     def drop(self, data: bytes, name: str, **options: str) -> UUID:
-        """The session of an object put into the upload bucket, as any storage client would."""
+        """The session of an object put into the upload bucket, as any storage client would; an export's first."""
         bucket = self.stack.info["buckets"]["uploads"]
         answer = httpx.post(
             f"{self.stack.info['storage']}/upload/storage/v1/b/{bucket}/o",
@@ -42,6 +62,9 @@ class Deck:
             content=_multipart({"name": name, "metadata": options}, data),
         )
         answer.raise_for_status()
+        grouping = PIPELINES[name.partition("/")[0]].grouping
+        if grouping is not None:
+            return next(export_session_ids(bucket, grouping.export(name)))
         return session_id(bucket, name, int(answer.json()["generation"]))
 
     def status(self, session: UUID) -> dict[str, Any]:
@@ -77,28 +100,39 @@ class Deck:
         """What breaks an invariant."""
         return list(self.api.get(f"/api/session/{session}/verify").raise_for_status().json()["findings"])
 
+    def execute(self, statement: str) -> list[Any]:
+        """The rows of any statement, for arranging and looking."""
+        with self.db._checked_out() as connection:
+            return list(connection.execute_simple(statement).rows or [])
+
     def misbehave(self, **control: Any) -> None:
         """Tell the simulated OpenAI how to behave from now on."""
-        httpx.post(f"{self.openai}/control", json=control).raise_for_status()
+        self.openai.misbehave(**control)
 
     def calls(self) -> dict[str, Any]:
         """The simulated OpenAI's own log, in counts."""
-        return dict(httpx.get(f"{self.openai}/control/log", params={"entries": 0}).raise_for_status().json())
+        return self.openai.calls()
 
     @property
-    def openai(self) -> str:
-        """The simulated OpenAI's address."""
-        return str(self.stack.info["openai"]).removesuffix("/v1")
+    def openai(self) -> Simulated:
+        """The simulated OpenAI."""
+        return Simulated(url=str(self.stack.info["openai"]).removesuffix("/v1"))
+
+    @property
+    def tmdb(self) -> Simulated:
+        """The simulated TMDB."""
+        return Simulated(url=str(self.stack.info["tmdb"]).removesuffix("/3"))
 
 
 def topology(folder: Path, **changes: Any) -> Path:
-    """A copy of infra/topology.yaml with the artists pipeline's settings changed."""
+    """A copy of infra/topology.yaml with the settings of every pipeline changed."""
     import yaml
 
     content = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))
-    content["pipelines"]["artists"].update(changes)
-    if "lease" in changes:  # deadline < ack deadline <= lease; Pub/Sub knows none below 10 s
-        content["subscriptions"]["artists"]["ack_deadline"] = 10
+    for slug, settings in content["pipelines"].items():
+        settings.update(changes)
+        if "lease" in changes:  # deadline < ack deadline <= lease; Pub/Sub knows none below 10 s
+            content["subscriptions"][slug]["ack_deadline"] = 10
     content["schedules"]["rescue"]["every"] = 5  # a minute would be most of a test
     path = folder / "topology.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
