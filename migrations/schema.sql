@@ -225,7 +225,8 @@ CREATE TABLE film_records (
 
 CREATE INDEX film_records_of_alias ON film_records (session_id, alias);
 CREATE INDEX film_records_of_uri ON film_records (session_id, uri) WHERE uri IS NOT NULL;
-CREATE INDEX film_records_of_link ON film_records (session_id, link) WHERE link IS NOT NULL;
+CREATE INDEX film_records_wanted ON film_records (session_id, uri) WHERE NOT maker AND uri IS NOT NULL;
+CREATE INDEX film_records_of_link ON film_records (session_id, link) WHERE link IS NOT NULL AND NOT superseded;
 CREATE INDEX film_records_of_film ON film_records (session_id, film) WHERE film IS NOT NULL;
 
 -- Every record of a film with the item that owns the film: the one that does already, else the first that may.

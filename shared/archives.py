@@ -22,6 +22,9 @@ _PACKED_PIECE = 64 * 1024
 _PIECE = 256 * 1024  # unpacked bytes in memory at once
 
 
+LONGEST_PATH = 500  # bytes; the ledger finds a file by it
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveLimits:
     """What an archive may measure; beyond it is refused."""
@@ -162,6 +165,8 @@ def _checked(reader: Reader, size: int, limits: ArchiveLimits) -> tuple[list[Ent
 
 def _check_readable(entry: Entry) -> None:
     name = shown(entry.path)
+    if len(entry.path.encode()) > LONGEST_PATH:
+        raise refused("path", f"{name} in the ZIP archive has a name of more than {LONGEST_PATH} bytes. {AGAIN}")
     if entry.flags & _ENCRYPTED or entry.method == _AES:
         raise refused("encrypted", f"{name} in the ZIP archive is encrypted. Pack the files without a password.")
     if stat.S_IFMT(entry.mode) not in (0, stat.S_IFREG, stat.S_IFDIR):

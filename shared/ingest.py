@@ -209,6 +209,10 @@ class Ingest:
         except (LedgerDown, StorageDown):
             self._release(file)
             raise
+        except StatementFailed as error:  # no other delivery would fare better
+            log("ERROR", "File cannot be written", session_id=file.session, file=file.name, error=error)
+            message = f"The ledger refuses what it holds ({error.code}); the log of function ingest says more."
+            self._end(file, "failed", InputError(message, code="input.refused"))
         else:
             if reading is _Reading.TO_ITS_END:
                 self._end(file, "read", None)

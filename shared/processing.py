@@ -22,7 +22,7 @@ from shared.calls import PlannedCall, Verdict, let_go, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import DatabaseError, StatementFailed
+from shared.errors import DatabaseError, LedgerDown, StatementFailed
 from shared.items import CallEnd, Claimed, Item, Settlement
 from shared.limits import AHEAD, reserve_slots, slow_down
 from shared.logs import log
@@ -97,6 +97,7 @@ class _Run:
         self._db, self._pipeline, self._settings = processor.db, processor.pipeline, processor.settings
         self._waiting: deque[PlannedCall] = deque()
         self._calls: dict[Future[Answer | Failure], PlannedCall] = {}
+        self._open = {item.number: item for item in claimed.items}  # neither ended nor handed back
         self._talks: dict[int, _Talk] = {}
         self._ended: list[Settlement] = []
         self._settle_at = 0.0
@@ -109,17 +110,24 @@ class _Run:
 
     def go(self) -> None:
         """Settle what needs no call, then admit and call the rest, settling as they end."""
-        self._begin()
+        away = False
         try:
+            self._begin()
             while self._waiting or self._calls:
                 if self._waiting:
                     self._admit()
                 else:
                     self._wait()
+        except LedgerDown:
+            away = True
+            raise
         finally:  # also when the ledger went away: what was paid for is settled
             self._waiting.clear()
             while self._calls:
                 self._wait()
+            if away:  # the message comes again, and finds them once the ledger is back
+                for item in list(self._open.values()):
+                    self._end(_handed_back(item, "ledger_away"))
             self._settle_ended()
 
     def _begin(self) -> None:
@@ -135,6 +143,7 @@ class _Run:
         except StatementFailed as error:  # the domain table is missing, say: found out before anything is paid
             stopped = [_handed_back(item, "held") if item.kept is None else self._kept(item)
                        for item in self._claimed.items]  # fmt: skip
+            self._open.clear()
             self._settler.settle([self._settler.refused(one, error) for one in stopped])
             return
         talks = []
@@ -195,9 +204,11 @@ class _Run:
 
     def _admit(self) -> None:
         """Start waiting calls at their slots; hand back those whose slot is too far away."""
-        now = time.monotonic()
+        now, latest = time.monotonic(), self._deadline - self._settings.request_timeout
+        if now > latest:  # a request could outlive the handler
+            return self._give_back_waiting("deadline")
         if self._patient_until is None:
-            self._patient_until = min(now + self._settings.max_wait, self._deadline - self._settings.request_timeout)
+            self._patient_until = min(now + self._settings.max_wait, latest)
         left = max(0.0, self._patient_until - now)
         slots = reserve_slots(
             self._db,
@@ -212,22 +223,26 @@ class _Run:
         elif slots.again < left:
             self._wait(time.monotonic() + slots.again)
         else:
-            self._patient_until = None
-            for _ in range(len(self._waiting)):
-                self._give_back(self._waiting.popleft(), "rate_limit", due_in=slots.later)
+            return self._give_back_waiting("rate_limit", due_in=slots.later)
         for first, last, count in _together(slots.waits, slots.lateness):
             while time.monotonic() < slots.given_at + last:
                 self._wait(slots.given_at + last)
-            if time.monotonic() - slots.given_at <= first + slots.lateness:
-                self._start([self._waiting.popleft() for _ in range(count)])
+            gone_at = slots.given_at + first + slots.lateness
+            if time.monotonic() <= gone_at:
+                self._start([self._waiting.popleft() for _ in range(count)], gone_at)
             # else these slots are gone, and their calls ask for others
+        return None
 
-    def _start(self, planned: Sequence[PlannedCall]) -> None:
-        verdicts = (
-            start_calls(self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease)
-            if self._pipeline.paid
-            else let_go(self._db, self._session, planned)  # the lease outlives the handler
-        )
+    def _start(self, planned: Sequence[PlannedCall], gone_at: float) -> None:
+        if self._pipeline.paid:
+            verdicts = start_calls(
+                self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
+            )
+        else:
+            verdicts = let_go(self._db, self._session, planned)  # no lease to renew: it outlives the handler
+            if time.monotonic() > gone_at:  # nothing is booked yet that could not be taken back
+                self._waiting.extendleft(reversed(planned))
+                return
         beyond: list[int] = []
         for call in planned:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
@@ -236,7 +251,7 @@ class _Run:
                     self._calls[self._processor.call(call)] = call
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
-                    del self._talks[call.item.number]
+                    del self._talks[call.item.number], self._open[call.item.number]
                 case Verdict.HELD:
                     self._give_back(call, "held")
                 case Verdict.BUDGET_BUSY:
@@ -249,6 +264,11 @@ class _Run:
         if beyond:
             reason = "The next call could pass the budget; resume with a higher one to go on."
             self._settler.hold(Hold.BUDGET, reason, needed=max(beyond))
+
+    def _give_back_waiting(self, code: str, *, due_in: float = 0.0) -> None:
+        self._patient_until = None
+        while self._waiting:
+            self._give_back(self._waiting.popleft(), code, due_in=due_in)
 
     def _give_back(self, call: PlannedCall, code: str, *, due_in: float = 0.0) -> None:
         del self._talks[call.item.number]
@@ -283,10 +303,7 @@ class _Run:
         self._advance([(self._talks[call.item.number], answer) for call, answer in answers])
 
     def _learn(self, answers: Sequence[tuple[PlannedCall, Answer | Failure]]) -> None:
-        """Keep answers for other sessions, and the pace an upstream asked for."""
-        if self._pipeline.caches:
-            good = {call.request: answer for call, answer in answers if isinstance(answer, Answer)}
-            self._pipeline.remember(self._db, good)
+        """Keep the pace an upstream asked for, and answers for other sessions."""
         for _, answer in answers:
             if isinstance(answer, Failure) and answer.code == RATE_LIMITED:
                 slow_down(
@@ -296,6 +313,9 @@ class _Run:
                     said=answer.limits,
                     retry_after=answer.retry_after,
                 )
+        if self._pipeline.caches:
+            good = {call.request: answer for call, answer in answers if isinstance(answer, Answer)}
+            self._pipeline.remember(self._db, good)
 
     def _call_end(self, call: PlannedCall, answer: Answer | Failure) -> CallEnd:
         unknown = isinstance(answer, Failure) and answer.call_state == "unknown"
@@ -361,6 +381,7 @@ class _Run:
         """Have the settlement written with those that follow soon; never later than its kind allows."""
         if not self._ended:
             self._settle_at = time.monotonic() + (GATHER if self._pipeline.paid else GATHER_UNPAID)
+        self._open.pop(settlement.item.number, None)
         self._ended.append(settlement)
 
     def _settle_ended(self) -> None:

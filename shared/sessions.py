@@ -224,7 +224,10 @@ class Sessions:
         """
         if self._alive(session)["pipeline"] != "movies":
             raise Conflict("Only films are matched; the session is none of pipeline movies.")
-        row = self._db.row("decide_match", session=session, item_no=item_no, tmdb_id=tmdb_id)
+        with self._db.transaction() as transaction:
+            if transaction.row("hold_for_decision", session=session) is None:
+                raise Conflict("The session has ended for good meanwhile.")
+            row = transaction.row("decide_match", session=session, item_no=item_no, tmdb_id=tmdb_id)
         if row is None:
             raise NotFound(f"Session {session} has no film item {item_no}.")
         if row["film"] is None:

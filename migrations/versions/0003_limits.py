@@ -15,6 +15,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "ALTER TABLE upstreams ALTER COLUMN requests_limit TYPE bigint USING greatest(1, requests_limit)::bigint, "
-        "ALTER COLUMN tokens_limit TYPE bigint USING greatest(1, tokens_limit)::bigint, DROP COLUMN recovers_at"
+        "ALTER TABLE upstreams ALTER COLUMN requests_limit TYPE bigint USING CASE WHEN requests_limit IS NOT NULL THEN greatest(1, requests_limit)::bigint END, "
+        "ALTER COLUMN tokens_limit TYPE bigint USING CASE WHEN tokens_limit IS NOT NULL THEN greatest(1, tokens_limit)::bigint END, DROP COLUMN recovers_at"
     )

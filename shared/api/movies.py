@@ -45,8 +45,10 @@ def one_of(db: Database, session: UUID, item_no: int) -> dict[str, Any]:
     if more is None:
         raise NotFound(f"Session {session} has no film for item {item_no}.")
     films, _ = page_of(db, session, MoviesQuery(), item_no=more["item_no"])
-    found: dict[str, Any] = {**orjson.loads(films)[0], **more}
-    return found
+    found = orjson.loads(films)
+    if not found:  # a file that came in between made another record the film's
+        raise NotFound(f"Session {session} has no film for item {item_no}.")
+    return {**found[0], **more}
 
 
 def links(path: str, asked: Mapping[str, str], query: MoviesQuery, total: int) -> str:

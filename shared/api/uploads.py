@@ -80,6 +80,7 @@ class Uploads:
             metadata["session"] = str(session)
         check_joins(self._db, session, upload.pipeline, upload.options)
         self._announce(session, upload, trace_id)
+        check_joins(self._db, session, upload.pipeline, upload.options)  # of two at once one announced it
         for stored, (name, file) in enumerate(upload.objects.items()):
             try:
                 self._put(name, file, metadata)

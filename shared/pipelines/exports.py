@@ -57,6 +57,7 @@ class Exports:
         films = {"session": made.session, "films": sorted({*outdated["films"], *placed["films"]})}
         changed = [*transaction.rows("join_film_records", **films), *transaction.rows("detach_film_records", **new)]
         former = [row["item_no"] for row in changed if row["item_no"] < made.first]
+        transaction.rows("carry_decisions", **films)
         transaction.rows("seat_film_owners", **films, first=made.first)
         transaction.rows("reopen_renamed_films", **films)
         if options.writes_domain:

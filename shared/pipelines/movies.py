@@ -61,6 +61,9 @@ class Movies:
                 f"The header is none of Letterboxd's, which name Name, Year and Letterboxd URI; it reads {found!r}."
             )
             raise InputError(message, code="input.missing_column")
+        named = {cell.strip().casefold() for cell in header}
+        if missing := [column for column in forms[kind].required if column.casefold() not in named]:
+            raise InputError(f"The header lacks {' and '.join(missing)}.", code="input.missing_column")
         return forms[kind]
 
     def begin(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled | Dialogue]:
@@ -131,11 +134,11 @@ def _look_for(film: Row) -> Dialogue:
 
 
 def _name(request: Request) -> str:
-    """What an answer is remembered under."""
+    """What an answer is remembered under; the version rises when an answer is trimmed to something else."""
     match request:
         case Search(title=title, year=year):
-            return f"search/{year or 'any'}/{title}"
+            return f"1/search/{year or 'any'}/{title}"
         case Details(tmdb_id=tmdb_id):
-            return f"movie/{tmdb_id}"
+            return f"1/movie/{tmdb_id}"
         case AlternativeTitles(tmdb_id=tmdb_id):
-            return f"movie/{tmdb_id}/alternative_titles"
+            return f"1/movie/{tmdb_id}/alternative_titles"

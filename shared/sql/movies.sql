@@ -25,11 +25,14 @@ UPDATE items
 
 -- name: supersede_film_records
 -- Of several records of one kind and link the newest says how it is; answers the films of the older ones.
-WITH older AS (
+WITH newest AS MATERIALIZED (
+    SELECT kind, link, max(item_no) AS item_no FROM film_records
+     WHERE session_id = :session::uuid AND item_no >= :first::bigint AND link IS NOT NULL GROUP BY kind, link
+), older AS (
     UPDATE film_records older SET superseded = true
-      FROM film_records newer
-     WHERE newer.session_id = :session::uuid AND newer.item_no >= :first::bigint AND older.session_id = newer.session_id
-       AND older.link = newer.link AND older.kind = newer.kind AND older.item_no < newer.item_no AND NOT older.superseded
+      FROM newest
+     WHERE older.session_id = :session::uuid AND older.link = newest.link AND older.kind = newest.kind
+       AND older.item_no < newest.item_no AND NOT older.superseded
     RETURNING older.film
 )
 SELECT coalesce(jsonb_agg(DISTINCT film), '[]') AS films FROM older WHERE film IS NOT NULL;
@@ -41,8 +44,9 @@ SELECT coalesce(jsonb_agg(DISTINCT film), '[]') AS films FROM older WHERE film I
 WITH touched AS MATERIALIZED (
     SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint
     UNION
-    SELECT wanted.alias FROM film_records new JOIN film_records wanted ON wanted.session_id = new.session_id AND wanted.uri = new.uri
-     WHERE new.session_id = :session::uuid AND new.item_no >= :first::bigint AND NOT wanted.maker
+    SELECT alias FROM film_records
+     WHERE session_id = :session::uuid AND NOT maker AND uri = ANY (ARRAY (
+           SELECT DISTINCT uri FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint AND uri IS NOT NULL))
 ), named AS MATERIALIZED (
     SELECT item_no, film AS film_before, uri, alias, maker,
            min(uri) FILTER (WHERE maker) OVER same AS one_film, max(uri) FILTER (WHERE maker) OVER same AS other_film,
@@ -99,6 +103,17 @@ UPDATE items
    AND (items.outcome NOT IN ('skipped', 'needs_review') OR items.outcome IS NULL OR items.key IS NOT NULL
         OR items.error_message IS DISTINCT FROM lost.reason)
 RETURNING items.item_no;
+
+-- name: carry_decisions
+-- What a person decided about a film known by name and year alone holds for the URI it is found under now.
+INSERT INTO match_overrides (film, tmdb_id, session_id, item_no)
+SELECT member.film, chosen.tmdb_id, chosen.session_id, chosen.item_no
+  FROM film_members member
+  JOIN items ON items.session_id = member.session_id AND items.item_no = member.item_no
+  JOIN match_overrides chosen ON chosen.film = items.key
+ WHERE member.session_id = :session::uuid AND member.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
+   AND member.item_no = member.owner AND member.owns AND items.key <> member.film
+ON CONFLICT (film) DO NOTHING;
 
 -- name: seat_film_owners
 -- Give every film's owner the film's key, and its turn where it is new to that.
@@ -254,6 +269,11 @@ SELECT 'I4', format('film %s has %s owners', film, count(*) FILTER (WHERE owns))
   FROM film_members WHERE session_id = :session::uuid
  GROUP BY film HAVING count(*) FILTER (WHERE owns) <> 1
 UNION ALL
+SELECT 'I4', format('record %s belongs to no film and is %s', i.item_no, coalesce(i.outcome, i.state))
+  FROM film_records r JOIN items i ON i.session_id = r.session_id AND i.item_no = r.item_no
+ WHERE r.session_id = :session::uuid AND r.film IS NULL AND i.outcome IS DISTINCT FROM 'needs_review'
+   AND i.outcome IS DISTINCT FROM 'skipped'
+UNION ALL
 SELECT 'I4', format('item %s is merged into item %s, which owns no film', i.item_no, i.parent)
   FROM items i LEFT JOIN film_members owner ON owner.session_id = i.session_id AND owner.item_no = i.parent AND owner.owns
  WHERE i.session_id = :session::uuid AND i.outcome = 'merged' AND (owner.item_no IS NULL OR owner.film <> i.key)
@@ -271,13 +291,15 @@ SELECT CASE WHEN files_open = 0 AND files_known > 0
 
 -- name: movies_manifest
 -- What the manifest tells of a session's films: those that the newest version of every file names no more. They stay.
-WITH versions AS (
-    SELECT id, part, state, checksum, row_number() OVER (PARTITION BY part ORDER BY id DESC) AS age
+WITH versions AS (  -- of each part all files of the newest drop that has it: an archive may have likes.csv and films.csv
+    SELECT id, part, state, checksum,
+           (object_name, generation) = (first_value(object_name) OVER newest_first, first_value(generation) OVER newest_first) AS newest
       FROM files WHERE session_id = :session::uuid AND state IN ('read', 'repeated') AND part <> 'archive'
+    WINDOW newest_first AS (PARTITION BY part ORDER BY id DESC)
 ), newest AS MATERIALIZED (
     SELECT CASE WHEN state = 'read' THEN id ELSE (SELECT max(same.id) FROM files same WHERE same.session_id = :session::uuid
                   AND same.part = versions.part AND same.checksum = versions.checksum AND same.state = 'read') END AS id
-      FROM versions WHERE age = 1 OR part = ''
+      FROM versions WHERE newest OR part = ''
 ), named AS MATERIALIZED (
     SELECT CASE WHEN outcome = 'duplicate' THEN parent ELSE item_no END AS item_no
       FROM items WHERE session_id = :session::uuid AND file IN (SELECT id FROM newest)
@@ -292,27 +314,29 @@ SELECT count(*) AS films_gone,
            AS films_gone_first_1000
   FROM (SELECT gone.*, row_number() OVER (ORDER BY item_no) AS place FROM gone) listed;
 
+-- name: hold_for_decision
+-- Wait for whoever writes to the session's items; no row: it is no more.
+SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE;
+
 -- name: decide_match
--- Remember what a person decided about an item's film, and give the film its turn again. No row: the item does not
--- exist, or the session is no more; a row without a film: the record belongs to none.
-WITH session AS MATERIALIZED (
-    SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
-), target AS MATERIALIZED (
+-- Remember what a person decided about an item's film, and give the film its turn again, in the transaction that holds
+-- the session. No row: the item does not exist; a row without a film: the record belongs to none.
+WITH target AS MATERIALIZED (
     SELECT coalesce(kept.parent, items.parent, items.item_no) AS item_no, coalesce(kept.key, items.key) AS film
-      FROM items JOIN session ON items.session_id = session.id
+      FROM items
       LEFT JOIN items kept ON items.outcome = 'duplicate' AND kept.session_id = items.session_id AND kept.item_no = items.parent
-     WHERE items.item_no = :item_no::bigint AND items.outcome IS DISTINCT FROM 'rejected'
+     WHERE items.session_id = :session::uuid AND items.item_no = :item_no::bigint AND items.outcome IS DISTINCT FROM 'rejected'
 ), decided AS (
     INSERT INTO match_overrides (film, tmdb_id, session_id, item_no)
     SELECT film, :tmdb_id::bigint, :session::uuid, item_no FROM target WHERE film IS NOT NULL
     ON CONFLICT (film) DO UPDATE
        SET tmdb_id = excluded.tmdb_id, session_id = excluded.session_id, item_no = excluded.item_no, decided_at = now()
-    RETURNING film
 ), opened AS (
     UPDATE items
        SET state = 'available', attempt = items.attempt + 1, round = round + (finalized_at IS NOT NULL)::integer, outcome = NULL,
-           code = NULL, finalized_at = NULL, failures = 0, due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL,
-           claim = NULL, result = NULL, error_code = NULL, error_message = NULL
+           code = NULL, finalized_at = NULL, failures = 0, snoozes = 0, lost_leases = 0, due_at = NULL, dispatched_at = NULL,
+           dispatches = 0, dead_lettered = 0, lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL,
+           error_message = NULL
       FROM target
      WHERE items.session_id = :session::uuid AND items.item_no = target.item_no AND target.film IS NOT NULL
     RETURNING items.item_no

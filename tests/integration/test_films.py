@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from shared.config import UpstreamLimits
+from shared.errors import LedgerDown
 from shared.film_search import find_film
 from shared.pipelines import movies as pipeline_module
 from shared.upstreams.base import Failure, JsonAnswer
@@ -463,6 +465,19 @@ class TestDecisions:
         assert films.value(f"SELECT tmdb_id FROM movies WHERE session_id = '{later}'") == chosen
         films.assert_sound(later)
 
+    def test_a_decision_by_name_goes_along_to_the_uri(self, films: Workbench) -> None:
+        session = drop_files(films, {"diary.csv": diary(1)})
+        films.run(session)
+        chosen = tmdb_film("Another", 1999)["id"]
+        films.sessions.match(session, 1, tmdb_id=chosen)
+        films.run(session)
+        drop_files(films, {"watched.csv": watched(1)})
+        films.run(session)
+        later = drop_files(films, {"watched.csv": watched(1)}, export="yours")
+        films.run(later)
+        assert films.execute("SELECT DISTINCT tmdb_id, match_method FROM movies") == [[chosen, "override"]]
+        films.assert_sound(session)
+
     @pytest.mark.parametrize("number", [1, 2, 3], ids=["the film", "its rating", "its repeated record"])
     def test_any_record_of_a_film_names_it(self, films: Workbench, number: int) -> None:
         session = drop_files(films, {"watched.csv": watched(1), "ratings.csv": ratings(1)})
@@ -555,3 +570,42 @@ class TestVerify:
         films.execute(tampering)
         findings = films.sessions.verify(session)["findings"]
         assert any(one["rule"] == "I4" and finding in one["finding"] for one in findings), findings
+
+
+class TestOutages:
+    """A ledger that goes away in mid-message, and handlers whose time is over, leave nothing running."""
+
+    @pytest.mark.parametrize("name", ["find_films", "reserve_slots", "let_go"])
+    def test_films_of_a_message_the_ledger_left_are_free_again(
+        self, films: Workbench, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        session = drop_files(films, {"watched.csv": watched(*range(10))})
+        rows, blips = films.db.rows, iter([True])
+
+        def blipping(statement: str, **params: Any) -> list[dict[str, Any]]:
+            if statement == name and next(blips, False):
+                raise LedgerDown
+            return rows(statement, **params)
+
+        monkeypatch.setattr(films.db, "rows", blipping)
+        with pytest.raises(LedgerDown):
+            films.deliver()
+        assert films.value(f"SELECT count(*) FROM items WHERE session_id = '{session}' AND state = 'running'") == 0
+        assert films.run(session)["enriched_count"] == 10
+        films.assert_sound(session)
+
+    def test_a_dialogue_ends_with_its_handlers_time(self, bench: Workbench) -> None:
+        films = movies_bench(bench, pipeline_changes={"deadline": 11, "request_timeout": 10, "max_wait": 0.5})
+        session = drop_files(films, {"watched.csv": watched(1)})
+        began = time.monotonic()
+        films.upstream.script = lambda request: JsonAnswer(body={"results": [], "total_results": 40})
+        wall = time.monotonic
+        with pytest.MonkeyPatch.context() as patched:  # the first answer takes two seconds of the clock
+            patched.setattr(
+                "shared.processing.time.monotonic", lambda: wall() + (2.0 if films.upstream.requests else 0.0)
+            )
+            films.deliver()
+        assert time.monotonic() - began < 2
+        assert len(films.upstream.requests) == 1
+        assert films.item(session)["state"] == "retryable"
+        assert films.item(session)["code"] == "deadline"

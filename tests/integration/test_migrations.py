@@ -94,6 +94,9 @@ def test_every_version_can_be_undone_and_done_again(empty: str) -> None:
     alembic(empty, "upgrade", "head")
     before = catalog(empty)
     run(empty, f"INSERT INTO artists (id, name, bio) VALUES ('{artist_id(1)}', 'Nina', 'A bio')")
+    run(empty, "INSERT INTO upstreams (name, requests_limit) VALUES ('tmdb', 0.4), ('openai', NULL)")
+    alembic(empty, "downgrade", "0002")
+    assert run(empty, "SELECT name, requests_limit FROM upstreams ORDER BY name") == [["openai", None], ["tmdb", 1]]
     alembic(empty, "downgrade", "base")
     assert run(empty, "SELECT to_regclass('items'), to_regclass('sessions')") == [[None, None]]
     assert run(empty, "SELECT id::text, name, bio FROM artists") == [[artist_id(1), "Nina", "A bio"]]

@@ -135,6 +135,10 @@ class TestReading:
         assert [one.crc for one in found] == [zlib.crc32(data) for data in files.values()]
         assert {name: contents(archive, name) for name in files} == files
 
+    def test_a_name_the_ledger_could_not_hold_is_refused(self) -> None:
+        with pytest.raises(InputError, match="more than 500 bytes"):
+            listed(zipped({f"{'é' * 251}/watched.csv": CSV}))
+
     def test_folders_are_no_members(self) -> None:
         archive = zipped({"export/": b"", "export/likes/": b"", "export/likes/films.csv": CSV})
         assert [one.path for one in listed(archive)] == ["export/likes/films.csv"]
