@@ -7,9 +7,9 @@ from functools import cached_property
 from shared.config import Settings
 from shared.db import Database, connector
 from shared.dispatch import Dispatcher
-from shared.publisher import Publisher, PubSubPublisher
+from shared.publisher import PubSubPublisher
 from shared.sessions import Sessions
-from shared.storage import CloudStore, Store
+from shared.storage import CloudStore
 
 
 class App:
@@ -26,12 +26,12 @@ class App:
         return Database(connect, size=self.settings.db_pool_size)
 
     @cached_property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> PubSubPublisher:
         """Pub/Sub."""
         return PubSubPublisher()
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> CloudStore:
         """The buckets."""
         return CloudStore()
 
@@ -44,3 +44,10 @@ class App:
     def sessions(self) -> Sessions:
         """What may be done to sessions."""
         return Sessions(self.db, self.dispatcher, self.settings)
+
+    def warm(self, *, store: bool = True) -> None:
+        """Load now what the first message would wait for, half a second or more; nothing is connected to."""
+        self.db.load()
+        self.publisher.client()
+        if store:
+            self.store.client()

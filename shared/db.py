@@ -159,6 +159,12 @@ class Database:
                 raise _Abandoned from error
             connection.execute_simple("COMMIT")
 
+    def load(self) -> None:
+        """Load what the first statement would load; no connection is opened."""
+        import pg8000.native  # noqa: F401
+
+        self._pool_of_this_process()
+
     def close(self) -> None:
         """Close what is idle in the pool."""
         with self._lock:

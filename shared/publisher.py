@@ -42,12 +42,13 @@ class PubSubPublisher:
                 for m in messages[start : start + MAX_MESSAGES]
             ]
             try:
-                self._client_of_this_process().publish(topic=topic, messages=batch, timeout=PUBLISH_TIMEOUT)
+                self.client().publish(topic=topic, messages=batch, timeout=PUBLISH_TIMEOUT)
             except (GoogleAPIError, RetryError):
                 return start
         return len(messages)
 
-    def _client_of_this_process(self) -> Any:
+    def client(self) -> Any:
+        """The client library's client of this process."""
         with self._lock:
             if self._client is None or self._made_by != os.getpid():
                 self._client, self._made_by = _client(), os.getpid()

@@ -14,12 +14,21 @@ DONE: Response = ("", 204)
 AGAIN: Response = ("", 503)
 
 
-def answer_push(request: Any, handle: Callable[[Push], None], *, unforeseen: Response = DONE) -> Response:
+def answer_push(
+    request: Any,
+    handle: Callable[[Push], None],
+    *,
+    warm: Callable[[], object] | None = None,
+    unforeseen: Response = DONE,
+) -> Response:
     """The response to one push: done, or again when the ledger or the store is away.
 
+    A GET, which is what probes send, has `warm` load what the first push would wait for.
     `unforeseen` answers an error nobody foresaw. It is acknowledged where the ledger knows the work, since its lease
     ends and rescue brings it back; ingest refuses, because an object that is not in the ledger yet would be lost.
     """
+    if request.method != "POST" and warm is not None:
+        warm()
     return _answered(request, lambda: handle(Push.parse(request.get_data())), unforeseen)
 
 

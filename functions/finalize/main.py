@@ -22,4 +22,4 @@ def take(push: Push) -> None:
 @functions_framework.http
 def finalize(request: Request) -> Response:
     """Take one notice."""
-    return answer_push(request, take)
+    return answer_push(request, take, warm=app.warm)

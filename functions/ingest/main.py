@@ -29,4 +29,4 @@ def ingest(request: Request) -> Response:
     """Take one push, or one storage CloudEvent sent directly."""
     if events.is_cloud_event(request.headers):
         return answer_event(request, worker.take)
-    return answer_push(request, take, unforeseen=AGAIN)
+    return answer_push(request, take, warm=app.warm, unforeseen=AGAIN)

@@ -16,7 +16,13 @@ app = App(Settings.from_env(needs=("PIPELINE", *needs(os.environ.get("PIPELINE")
 processor = Processor(app.db, app.dispatcher, pipeline(app.settings.pipeline, app.settings), app.settings)
 
 
+def warm() -> None:
+    """Load what the first message would wait for."""
+    app.warm(store=False)
+    _ = processor.pipeline.upstream
+
+
 @functions_framework.http
 def process(request: Request) -> Response:
     """Run one notice's items."""
-    return answer_push(request, lambda push: processor.handle(ItemsNotice.decode(push.data)))
+    return answer_push(request, lambda push: processor.handle(ItemsNotice.decode(push.data)), warm=warm)

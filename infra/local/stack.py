@@ -23,7 +23,9 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,6 +166,8 @@ class Supervisor:
 
     def _serve(self) -> None:
         self._write_info()
+        addresses = [self._plan.url(name) for name in self._plan.topology.functions]
+        threading.Thread(target=_warm, args=(addresses,), daemon=True).start()
         with contextlib.suppress(OSError, ValueError):
             print(_masked(self._written, self._plan.database_url), flush=True)
         while not self._stopping():
@@ -220,6 +224,14 @@ class Supervisor:
                 self._family.stop(names, hurry=lambda: self._signals > 1)
         self._options.stack_json.unlink(missing_ok=True)
         shutil.rmtree(self._options.holds, ignore_errors=True)
+
+
+def _warm(addresses: Sequence[str]) -> None:
+    """Have functions load what their first message would wait for: without it a first upload took 2 s longer."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for address in addresses:
+        with contextlib.suppress(OSError):
+            opener.open(f"{address}/", timeout=10).close()
 
 
 def _masked(text: str, database_url: str) -> str:

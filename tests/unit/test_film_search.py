@@ -133,7 +133,7 @@ def test_the_search_ends_with_the_other_title_that_fits() -> None:
 @pytest.mark.parametrize("year", [1962, None])
 def test_what_is_not_there_costs_few_requests(year: int | None) -> None:
     outcome, asked = settled({}, "No Such Film", year)
-    assert outcome == Settled(outcome=Outcome.NOT_FOUND, code="no_such_film")
+    assert outcome == Settled(outcome=Outcome.NOT_FOUND, code="no_such_film", result={})
     assert len(asked) == (1 if year is None else 2)
 
 
@@ -215,7 +215,7 @@ class TestADecisionOfAPerson:
 
     def test_none_of_these_asks_nothing(self) -> None:
         outcome, asked = settled({}, "Emma", 1996, Override(None))
-        assert outcome == Settled(outcome=Outcome.NOT_FOUND, code="override_none")
+        assert outcome == Settled(outcome=Outcome.NOT_FOUND, code="override_none", result={})
         assert asked == []
 
     def test_a_deleted_choice_is_asked_for_again(self) -> None:

@@ -70,7 +70,14 @@ def test_what_nobody_foresaw_is_logged_with_its_traceback_and_answered_as_the_fu
 
 
 def test_anything_but_post_only_asks_whether_it_is_up() -> None:
+    warmed: list[bool] = []
     assert answer_push(request(method="GET"), raising(AssertionError())) == ("ok", 200)
+    assert answer_push(request(method="GET"), raising(AssertionError()), warm=lambda: warmed.append(True)) == (
+        "ok",
+        200,
+    )
+    assert answer_push(push(), lambda _: None, warm=lambda: warmed.append(True)) == DONE
+    assert warmed == [True]
     assert answer_event(request(method="GET"), raising(AssertionError())) == ("ok", 200)
 
 
