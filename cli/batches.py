@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from cli.client import Api, Document, NoSuchSession
-from cli.faults import Fault, Interrupted, WrongUsage
+from cli.faults import Fault, Interrupted, Unreachable, WrongUsage
 from cli.inputs import Input, inputs_of
 from cli.parameters import checked_options, checked_pipeline
 from cli.saving import Saved, save, unused
@@ -132,13 +132,18 @@ def wait_until_known(service: Api, uploads: Sequence[Uploaded]) -> None:
 def _paused(service: Api, uploads: Sequence[Uploaded], hint: str) -> str:
     """Pause the sessions; what to tell the person who stopped them."""
     wait_until_known(service, uploads)
-    paused = []
+    paused, running = [], []
     for each in sessions_of(uploads):
         try:
             service.act(each, "pause")
             paused.append(str(each))
+        except Unreachable:  # the ledger may be busy with the very file
+            running.append(str(each))
         except Fault:  # it has ended meanwhile, or nothing of it is known yet
             continue
+    if running:
+        again = " and ".join(f"`rowlift pause {each}`" for each in running)
+        return f"No longer watching, but session {', '.join(running)} could not be paused and runs on; try {again}."
     if not paused:
         return "Stopped; nothing was left to pause. `rowlift status` lists the sessions."
     again = " and ".join(f"`rowlift resume {each}`" for each in paused)

@@ -21,6 +21,13 @@ def part_of(uploaded: UploadedObject, line: Pipeline) -> Part:
     return line.grouping.part(uploaded.name, alone=True) or Part(name="", ignored="It is an archiver's own file.")
 
 
+def check_options(options: Options, line: Pipeline) -> None:
+    """Raise InputError for an option that means nothing to the pipeline."""
+    if options.watchlist and line.grouping is None:
+        message = f"Option 'watchlist' means nothing to pipeline {line.slug}; it is for exports of films."
+        raise InputError(message, code="input.option")
+
+
 def register(
     db: Database,
     uploaded: UploadedObject,

@@ -23,7 +23,7 @@ from shared.db import Database, Transaction
 from shared.dispatch import Dispatcher
 from shared.errors import InputError, LedgerDown, ObjectGone, StatementFailed, StorageDown
 from shared.events import UploadedObject
-from shared.files import part_of, register
+from shared.files import check_options, part_of, register
 from shared.logs import log
 from shared.messages import continuation
 from shared.options import Options
@@ -129,9 +129,7 @@ class Ingest:
                 raise _unknown_prefix(uploaded.name)
             part = part_of(uploaded, line)
             options = Options.parse(uploaded.metadata)
-            if line.grouping is None and options.watchlist:
-                message = f"Option 'watchlist' means nothing to pipeline {slug}; it is for exports of films."
-                raise InputError(message, code="input.option")
+            check_options(options, line)
             if options.session is not None or line.grouping is not None:
                 joined = options.session or session
                 check_joins(self._db, joined, slug, options)

@@ -160,7 +160,14 @@ CREATE TABLE tmdb_answers (
     CONSTRAINT tmdb_answers_pkey PRIMARY KEY (request)
 );
 
-CREATE INDEX tmdb_answers_expiring ON tmdb_answers (expires_at)
+CREATE INDEX tmdb_answers_expiring ON tmdb_answers (expires_at);
+
+-- No statistics on session_id: those of other sessions say that a new one has a row or none, and the planner then takes
+-- any index that begins with it (a chunk of 2,000 records took 25 s instead of 0.2 s).
+ALTER TABLE film_records ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE movies ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE diary_entries ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE reviews ALTER COLUMN session_id SET STATISTICS 0
 """
 
 

@@ -15,7 +15,7 @@ from shared.api.forms import Form, SentFile
 from shared.config import Settings
 from shared.db import Database
 from shared.errors import InputError, StorageDown
-from shared.files import part_of, register
+from shared.files import check_options, part_of, register
 from shared.options import Approve, Options
 from shared.pipelines import PIPELINES
 from shared.problems import Fault, InvalidRequest
@@ -72,6 +72,7 @@ class Uploads:
         Files that no export groups name their session; an export's find theirs as those do that are dropped by hand.
         Raises InputError if they cannot join it, StorageDown naming it if only some of them could be stored.
         """
+        check_options(upload.options, PIPELINES[upload.pipeline](self._settings))
         metadata, session = dict(upload.spelled), upload.options.session
         if session is None and (grouping := PIPELINES[upload.pipeline].grouping) is not None:
             session = session_of_export(self._db, self._bucket, grouping.export(next(iter(upload.objects))))
