@@ -145,11 +145,20 @@ def main() -> None:
         emulator = start(options.port, host=options.host, output=sys.stderr.buffer)
     except RuntimeError as error:
         raise SystemExit(str(error)) from None
-    try:
-        print(json.dumps({"ready": True, "port": emulator.port}), flush=True)
-        raise SystemExit(emulator.process.wait())
-    finally:
-        emulator.stop()
+
+    def end(*_: object) -> None:
+        # An exception out of here could strike between wait's lock and its release: nothing would end any more.
+        emulator.process.terminate()
+        killer = threading.Timer(5, emulator.process.kill)
+        killer.daemon = True
+        killer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    print(json.dumps({"ready": True, "port": emulator.port}), flush=True)
+    while (status := emulator.process.poll()) is None:
+        time.sleep(0.1)  # not wait(): a signal just before it blocks would be heeded only once Java has ended
+    raise SystemExit(max(0, status) if status not in (130, 143) else 0)  # Java's own words for SIGINT and SIGTERM
 
 
 if __name__ == "__main__":
