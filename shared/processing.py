@@ -235,9 +235,12 @@ class _Run:
 
     def _start(self, planned: Sequence[PlannedCall], gone_at: float) -> None:
         if self._pipeline.paid:
+            for call in planned:  # should the ledger go away now, nobody knows whether the calls are booked:
+                del self._open[call.item.number]  # their leases end, and rescue says so of them
             verdicts = start_calls(
                 self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
             )
+            self._open |= {call.item.number: call.item for call in planned}
         else:
             verdicts = let_go(self._db, self._session, planned)  # no lease to renew: it outlives the handler
             if time.monotonic() > gone_at:  # nothing is booked yet that could not be taken back
@@ -293,8 +296,8 @@ class _Run:
         """Pass on the answers that have come."""
         finished = [(self._calls.pop(future), future) for future in list(self._calls) if future.done()]
         answers = [(call, _outcome(call, future)) for call, future in finished]
-        for call, answer in answers:
-            if self._pipeline.paid:
+        if self._pipeline.paid:
+            for call, answer in answers:
                 self._talks[call.item.number].paid = self._call_end(call, answer)
         try:
             self._learn(answers)

@@ -222,3 +222,24 @@ def test_a_wait_longer_than_max_wait_hands_the_item_back(db: Database, database_
     )
     assert 3400 < due <= 3720
     assert bench.value("SELECT max(failures) FROM items") == 0
+
+
+def test_a_call_booked_while_the_ledger_left_ends_as_unknown(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handed back at once, its item would run again while the call stood as started, and reserved, for ever."""
+    session = bench.drop(artists_csv(2))
+    rows, lost = bench.db.rows, iter([True])
+
+    def losing(name: str, **params: Any) -> list[dict[str, Any]]:
+        found = rows(name, **params)
+        if name == "start_calls" and next(lost, False):
+            raise LedgerDown
+        return found
+
+    monkeypatch.setattr(bench.db, "rows", losing)
+    with pytest.raises(LedgerDown):
+        bench.deliver()
+    assert bench.item(session)["state"] == "running"
+    bench.pass_time(200)
+    status = bench.run(session)
+    assert (status["status"], status["enriched"], status["calls"]) == ("completed", 2, {"unknown": 2, "succeeded": 2})
+    bench.assert_sound(session)

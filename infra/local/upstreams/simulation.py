@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ class Log:
 _Chosen = TypeVar("_Chosen", bound=Behaviour)
 
 
-class Simulated(Generic[_Chosen]):
+class Simulated(ABC, Generic[_Chosen]):
     """An upstream's stand-in: requests in, answers out; knows nothing of sockets."""
 
     def __init__(self, behaviour: _Chosen, log: Log) -> None:
@@ -180,9 +181,9 @@ class Simulated(Generic[_Chosen]):
             return json_answer(200, {"ok": True, "simulated": True})
         return self._control(request) if request.path.startswith("/control") else self.respond(request)
 
+    @abstractmethod
     def respond(self, request: Request) -> Answer:
         """The reply to a request that is for the upstream."""
-        raise NotImplementedError
 
     def _control(self, request: Request) -> Answer:
         path, _, query = request.path.partition("?")
