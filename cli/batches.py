@@ -13,11 +13,13 @@ from cli.client import Api, Document, NoSuchSession
 from cli.faults import Fault, Interrupted, Unreachable, WrongUsage
 from cli.inputs import Input, inputs_of
 from cli.parameters import checked_options, checked_pipeline
+from cli.quotes import approved
 from cli.saving import Saved, save, unused
 from cli.terminal import Terminal
 from cli.uploading import Uploaded, Uploader
 from cli.watching import ENDED, Watcher, files_of
 from shared.options import Options
+from shared.rejects import session_of_name
 from shared.sessions import export_session_ids
 
 KNOWN_WITHIN = 10.0  # seconds until what was uploaded can be asked about; an upload waits no longer
@@ -44,30 +46,45 @@ class Batch:
     def upload(self, api: Api, storage: str | None, terminal: Terminal) -> Iterator[Uploaded]:
         """Upload every file, one after the other. Raises Fault."""
         bucket = str(api.health()["upload_bucket"])
-        sessions = {export: self._session(export, bucket, api) for export in {one.export for one in self.inputs}}
+        places = {(one.export, session_of_name(one.object)) for one in self.inputs}
+        sessions = {place: self._session(*place, bucket, api) for place in places}
         uploader = Uploader(bucket, storage=storage)
         if self.left_out:
             terminal.say(self.left_out)
         for one in self.inputs:
             with terminal.busy(f"uploading {one.file}, {one.file.stat().st_size:,} bytes"):
-                done = uploader.put(one, self.options, session=sessions[one.export])
+                done = uploader.put(one, self.options, session=sessions[one.export, session_of_name(one.object)])
             yield done
 
-    def _session(self, export: str | None, bucket: str, api: Api) -> UUID | None:
-        """The session the files join; None if each makes one of its own. Raises WrongUsage if it does not take them."""
-        if "session" in self.options:
-            wanted = UUID(self.options["session"])
-            self._check_joins(api.session(wanted))  # a mistyped one would be made anew
+    def _session(self, export: str | None, returned_to: UUID | None, bucket: str, api: Api) -> UUID | None:
+        """The session the files join; None if each makes one of its own. Raises WrongUsage if it does not take them.
+
+        `returned_to` is the one whose rejected rows they are by their name.
+        """
+        wanted = UUID(self.options["session"]) if "session" in self.options else returned_to
+        if wanted is not None:
+            found = api.session(wanted)  # a mistyped one would be made anew
+            self._check_takes_files(found)
+            self._check_joins(found)
             return wanted
         for session in () if export is None else export_session_ids(bucket, export):
             try:
                 found = api.session(session)
             except NoSuchSession:
                 return session
-            if found["status"] != "cancelled" and datetime.fromisoformat(found["expires_at"]) > datetime.now(UTC):
+            if found["status"] != "cancelled" and not _is_over(found):
                 self._check_joins(found)
                 return session
         return None
+
+    def _check_takes_files(self, found: Document) -> None:
+        """Raise WrongUsage if a session takes no files of this pipeline."""
+        pipeline = self.inputs[0].object.partition("/")[0]
+        if found["pipeline"] != pipeline or found["status"] == "cancelled" or _is_over(found):
+            why = f"is one of pipeline {found['pipeline']}" if found["pipeline"] != pipeline else "has ended for good"
+            raise WrongUsage(
+                f"Session {found['session_id']} {why}; upload the file under another name and without --session."
+            )
 
     def _check_joins(self, found: Document) -> None:
         """Raise WrongUsage if a session has other options: they stay, and a file that asks otherwise would fail it."""
@@ -81,6 +98,11 @@ class Batch:
                 f"These files belong to session {found['session_id']}, which has another {', '.join(other)} and keeps "
                 "it. Leave the option out, or give them an export of their own with --export NAME."
             )
+
+
+def _is_over(found: Document) -> bool:
+    """Whether a session has expired."""
+    return datetime.fromisoformat(found["expires_at"]) <= datetime.now(UTC)
 
 
 def sessions_of(uploads: Sequence[Uploaded]) -> dict[UUID, str]:
@@ -102,7 +124,10 @@ def run_batches(
     try:
         for batch in batches:
             uploads.extend(batch.upload(service, storage, terminal))
-        return watch_uploads(uploads, service, terminal), uploads
+        found = watch_uploads(uploads, service, terminal)
+        if approved(found, service, terminal):
+            found = watch_uploads(uploads, service, terminal)
+        return found, uploads
     except KeyboardInterrupt as error:
         raise Interrupted(_paused(service, uploads, hint)) from error
 

@@ -35,7 +35,7 @@ BIOS_SHOWN, FILMS_SHOWN = 5, 12
 # The demonstration costs nothing and touches no database but its own, whatever is set outside.
 _LEFT_OUT = (
     "DATABASE_URL", "CLOUD_SQL_INSTANCE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "PROMPT",
-    "TMDB_API_TOKEN", "TMDB_BASE_URL", "TMDB_CACHE_DAYS",
+    "TMDB_API_TOKEN", "TMDB_BASE_URL", "TMDB_CACHE_DAYS", "APPROVE_ABOVE_USD",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from cli.parameters import (
     Approve,
     AsJson,
     Budget,
+    CallMode,
     DryRun,
     Export,
     Files,
@@ -27,6 +28,7 @@ from cli.parameters import (
     MaxFailed,
     OnMissing,
     PipelineName,
+    Reuse,
     SkipExisting,
     StateDir,
     Watchlist,
@@ -39,6 +41,7 @@ from cli.terminal import Terminal
 from cli.uploading import Uploaded
 from cli.verdict import verdict
 from cli.watching import summed
+from shared.rejects import session_of_name
 
 FILMS_SHOWN = 5
 
@@ -55,6 +58,8 @@ def upload(
     approve: Approve = None,
     on_missing: OnMissing = None,
     max_failed: MaxFailed = None,
+    reuse: Reuse = None,
+    call_mode: CallMode = None,
     session: IntoSession = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show the progress until the end.")] = False,
     api: ApiUrl = None,
@@ -65,7 +70,8 @@ def upload(
     terminal = Terminal(as_json=as_json)
     batch = Batch.checked(
         files, pipeline, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
-        dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, session=session,
+        dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
+        call_mode=call_mode, session=session,
     )  # fmt: skip
     service = reach(api, state_dir)
     storage = None if api else str(local.require(state_dir)["storage"])
@@ -83,6 +89,8 @@ def upload(
 def _told(files: Sequence[Uploaded]) -> str:
     """Which session some files of it are."""
     first = files[0]
+    if session_of_name(first.object) == first.session:
+        return f"{first.input.file} goes back to its session {first.session}."
     what = f"{first.input.file} is" if len(files) == 1 else f"{len(files)} files of {first.input.title} are"
     return f"{what} session {first.session}."
 
@@ -114,6 +122,8 @@ def run(
     approve: Approve = None,
     on_missing: OnMissing = None,
     max_failed: MaxFailed = None,
+    reuse: Reuse = None,
+    call_mode: CallMode = None,
     session: IntoSession = None,
     api: ApiUrl = None,
     state_dir: StateDir = DEFAULT_STATE_DIR,
@@ -123,7 +133,8 @@ def run(
     terminal = Terminal(as_json=as_json)
     batch = Batch.checked(
         files, pipeline, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
-        dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, session=session,
+        dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
+        call_mode=call_mode, session=session,
     )  # fmt: skip
     if output is not None and not output.absolute().parent.is_dir():
         raise WrongUsage(f"Cannot write {output}: there is no folder {output.absolute().parent}.")

@@ -38,7 +38,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     (_SESSIONS, stack_commands.status, "rowlift status"),
     (_SESSIONS, session_commands.watch, "rowlift watch 2f1c3b9e-5a0d-5d57-9c1e-8f4f5a1b7c11"),
     (_SESSIONS, session_commands.results, "rowlift results SESSION --output bios.jsonl"),
-    (_SESSIONS, session_commands.rejects, "rowlift rejects SESSION --output mend-these.csv"),
+    (_SESSIONS, session_commands.rejects, "rowlift rejects SESSION --output ."),
     (_SESSIONS, session_commands.reprocess, "rowlift reprocess SESSION --outcome failed,not_found"),
     (_SESSIONS, match_command.match, "rowlift match SESSION 12 593"),
     (_SESSIONS, session_commands.pause, "rowlift pause SESSION"),

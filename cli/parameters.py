@@ -45,12 +45,15 @@ WriteMode = Annotated[
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave rows alone whose answer the database has already.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count everything, call and write nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, show what it would cost and ask; call and write nothing.")
+]
 Budget = Annotated[
     str | None, typer.Option("--budget", metavar="USD", help="The most the session may spend; then it pauses.")
 ]
 Approve = Annotated[
-    str | None, typer.Option("--approve", metavar="auto|ask", help="ask: parse, then wait for `rowlift approve`.")
+    str | None,
+    typer.Option("--approve", metavar="auto|ask", help="ask: parse, show the cost, then wait for `rowlift approve`."),
 ]
 OnMissing = Annotated[
     str | None,
@@ -59,6 +62,14 @@ OnMissing = Annotated[
 MaxFailed = Annotated[
     str | None,
     typer.Option("--max-failed", metavar="N|N%", help="More failed rows than this fail the session; default 50%."),
+]
+Reuse = Annotated[
+    str | None,
+    typer.Option("--reuse", metavar="always|never", help="Whether an answer that was paid for before is used again."),
+]
+CallMode = Annotated[
+    str | None,
+    typer.Option("--call-mode", metavar="direct|background", help="background: after a crash an answer is fetched."),
 ]
 IntoSession = Annotated[
     str | None, typer.Option("--session", metavar="UUID", help="Add the files to this session instead of new ones.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -24,11 +24,12 @@ from cli.parameters import (
     session_argument,
 )
 from cli.saving import Saved, save
-from cli.showing import findings_table, line_of
+from cli.showing import findings_table, line_of, payment_table
 from cli.stack_commands import reach
 from cli.terminal import Terminal
 from cli.verdict import verdict
 from cli.watching import Watcher
+from shared.rejects import file_name
 
 
 def watch(
@@ -68,8 +69,13 @@ def rejects(
     state_dir: StateDir = DEFAULT_STATE_DIR,
     as_json: AsJson = False,
 ) -> int:
-    """Get the rows that were refused as CSV, each with the reason: mend them and upload that file."""
+    """Get the rows that were refused as CSV, each with the reason: mend them there and upload that file.
+
+    Under the name it has by itself (--output FOLDER), rejects-SESSION.csv, its rows join their session again.
+    """
     wanted = session_argument(session)
+    if output is not None and output.is_dir():
+        output = output / file_name(wanted)
     return _deliver(wanted, reach(api, state_dir).rejects(wanted), output, Terminal(as_json=as_json))
 
 
@@ -97,22 +103,33 @@ def _to_stdout(pieces: Iterator[bytes]) -> Saved:
 def reprocess(
     session: SessionArgument,
     outcome: Annotated[
-        str, typer.Option("--outcome", metavar="NAME,...", help="Which outcomes run again; default failed.")
-    ] = "failed",
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="K", help="Only the row with this key, whatever its outcome.")
+        str | None,
+        typer.Option("--outcome", metavar="NAME,...", help="Which outcomes; default failed, any with a code or key."),
+    ] = None,
+    error_code: Annotated[
+        str | None, typer.Option("--error-code", metavar="CODE,...", help="Only rows that ended with such a code.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="K", help="Only the row with this key.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="NAME/N", help="Only rows whose answer this prompt made.")
     ] = None,
     api: ApiUrl = None,
     state_dir: StateDir = DEFAULT_STATE_DIR,
     as_json: AsJson = False,
 ) -> int:
-    """Run rows again that are settled already, for instance those that failed."""
+    """Run rows again that are settled already, for instance those that failed. What is given narrows.
+
+    Every row is asked for anew and paid for anew; how it ended before is kept.
+    """
     terminal = Terminal(as_json=as_json)
     wanted = session_argument(session)
-    outcomes = [name.strip() for name in outcome.split(",") if name.strip()]
-    if not outcomes:
-        raise WrongUsage("--outcome names none; give one or more, such as failed,not_found.")
-    body: dict[str, Any] = {"outcomes": outcomes, **({"key": key} if key else {})}
+    chosen = {
+        "outcomes": _listed("--outcome", outcome, "failed,not_found"),
+        "error_codes": _listed("--error-code", error_code, "upstream.timeout"),
+        "key": key,
+        "prompt": prompt,
+    }
+    body = {name: value for name, value in chosen.items() if value}
     answer = reach(api, state_dir).act(wanted, "reprocess", body)
     opened = answer["opened"]
     terminal.say(
@@ -120,6 +137,14 @@ def reprocess(
     )
     terminal.answer(answer)
     return 0
+
+
+def _listed(option: str, text: str | None, such_as: str) -> list[str]:
+    """The names in a list with commas; raises WrongUsage where one is given and names nothing."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise WrongUsage(f"{option} names none; give one or more, such as {such_as}.")
+    return names
 
 
 def pause(
@@ -181,19 +206,15 @@ def _dollars(text: str) -> float:
 def verify(
     session: SessionArgument, api: ApiUrl = None, state_dir: StateDir = DEFAULT_STATE_DIR, as_json: AsJson = False
 ) -> int:
-    """Check that the ledger's books of a session balance; exit status 1 if they do not."""
+    """Check that a session's books balance, and show what was paid; exit status 1 if they do not balance."""
     terminal = Terminal(as_json=as_json)
     wanted = session_argument(session)
     found = reach(api, state_dir).verify(wanted)
     if found["sound"]:
-        terminal.say(f"Sound: no invariant is broken. {_calls(found)}")
+        terminal.say("Sound: no invariant is broken.")
     else:
         terminal.show(findings_table(found["findings"]))
         terminal.say("These invariants are broken (design, section 4). Keep the database as it is and report it.")
+    terminal.show(payment_table(found["payment"]))
     terminal.answer(found)
     return 0 if found["sound"] else 1
-
-
-def _calls(found: Document) -> str:
-    calls = found.get("calls") or {}
-    return "Calls: " + ", ".join(f"{count:,} {state}" for state, count in calls.items()) + "." if calls else "No calls."

@@ -98,8 +98,10 @@ def pace(status: Document) -> str:
 
 
 def reason(status: Document) -> str:
-    """Why a session stands or failed, or an empty text."""
-    return str(status.get("error_message") or status.get("pause_reason") or "")
+    """Why a session stands, waits or failed, or an empty text."""
+    breaker = status.get("breaker")
+    waits = f"{breaker['reason']}. It goes on by itself once the upstream answers again." if breaker else ""
+    return str(status.get("error_message") or status.get("pause_reason") or waits)
 
 
 def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # it is only read
@@ -236,6 +238,25 @@ def findings_table(findings: Sequence[Document]) -> Table:
     table.add_column("finding", overflow="fold")
     for finding in findings:
         table.add_row(str(finding["rule"]), Text(str(finding["finding"])))
+    return table
+
+
+def payment_table(payment: Document) -> Table:
+    """What was paid, and what may have been paid twice."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    states = ("succeeded", "failed", "unknown", "started")
+    calls = [f"{payment[state]:,} {'in flight' if state == 'started' else state}" for state in states if payment[state]]
+    table.add_row("calls", ", ".join(calls) or "none")
+    for each in payment["by_model"]:
+        used = f"{each['calls']:,} calls, {each['tokens_in']:,} tokens in, {each['tokens_out']:,} out"
+        table.add_row(Text(str(each["model"] or "no answer")), f"{used}, {money(each['cost_usd'])}")
+    budget = f" of a budget of {money(payment['budget_usd'])}" if payment["budget_usd"] is not None else ""
+    table.add_row("spent", f"{money(payment['spent_usd'])}{budget}, {money(payment['reserved_usd'])} reserved")
+    table.add_row("paid more than once", f"{payment['items_paid_more_than_once']:,} items")
+    table.add_row("perhaps paid twice", f"{payment['repeated']:,} items, asked again when no answer had come")
+    table.add_row("duplicates absorbed", f"{payment['duplicates_absorbed']:,} deliveries")
     return table
 
 

@@ -15,6 +15,7 @@ from cli.client import Api, Document
 from cli.faults import Failed, WrongUsage
 from cli.migrating import migrate_database
 from cli.parameters import DEFAULT_STATE_DIR, ApiUrl, AsJson, StateDir, session_argument
+from cli.quotes import show_quote
 from cli.showing import details, sessions_table
 from cli.terminal import Terminal
 from shared.config import parse_database_url
@@ -175,6 +176,9 @@ def status(
         wanted = session_argument(session)
         found = reach(api, state_dir).status(wanted)
         terminal.show(details(found))
+        if found.get("quote"):
+            terminal.say("\nquote")
+            show_quote(found["quote"], terminal)
         terminal.answer(found)
         return 0
     info = None if api else local.require(state_dir)

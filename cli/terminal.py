@@ -17,7 +17,7 @@ from rich.markup import escape
 from cli.faults import Fault
 
 PLAIN_WIDTH = 140  # of tables that go into a pipe
-_REACHES = "up|down|status|watch|results|rejects|reprocess|match|pause|resume|approve|verify"
+_REACHES = "up|down|status|watch|results|rejects|reprocess|match|pause|resume|cancel|approve|verify"
 _COMMAND = re.compile(rf"`(rowlift (?:{_REACHES})\b[^`]*)`")
 _place: ContextVar[str] = ContextVar("place", default="")  # the --state-dir or --api this command was given
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cli.client import Document
+from cli.quotes import show_quote
 from cli.showing import money, reason
 from cli.terminal import Terminal
 
@@ -12,6 +13,8 @@ from cli.terminal import Terminal
 def verdict(found: Sequence[Document], terminal: Terminal) -> int:
     """The exit status: 0 if every session completed or waits for approval, else 1. Says what to do next."""
     for status in found:
+        if (quote := status.get("quote")) and (status["status"] == "quoted" or quote.get("preview")):
+            show_quote(quote, terminal)
         advice = _advice(status)
         if advice:
             terminal.say(advice)
@@ -27,7 +30,7 @@ def _advice(status: Document) -> str:
         case "quoted":
             return (
                 f"Session {session} waits for approval: {status.get('open', 0):,} rows would run. "
-                f"`rowlift approve {session}` starts it."
+                f"`rowlift approve {session}` starts it, `rowlift cancel {session}` ends it.{_said(status)}"
             )
         case "failed":
             return f"Session {session} failed: {reason(status) or 'no reason is given'}{_rejects(status)}"
@@ -35,6 +38,10 @@ def _advice(status: Document) -> str:
             return f"Session {session} was cancelled."
         case _:
             return f"{_reviews(status)}{_rejects(status)}".strip()
+
+
+def _said(status: Document) -> str:
+    return f" {reason(status)}" if reason(status) else ""
 
 
 def _reviews(status: Document) -> str:

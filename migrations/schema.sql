@@ -17,6 +17,14 @@ RETURN CASE
     ELSE 'enriching'
 END;
 
+-- What an upstream may be asked now (null: anything): the setting, or less where its own headers said so, or what a 429
+-- left of it, risen by 2 % a second since.
+CREATE FUNCTION present_limit(
+    setting double precision, said double precision, lowered double precision, recovers_at timestamptz, at timestamptz
+) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN least(setting, said, lowered + greatest(0, extract(epoch FROM at - recovers_at))::double precision * 0.02
+                                      * coalesce(least(setting, said), lowered));
+
 CREATE TABLE sessions (
     id              uuid PRIMARY KEY,
     pipeline        text NOT NULL,
@@ -49,6 +57,10 @@ CREATE TABLE sessions (
     expired_at      timestamptz,
     status          text GENERATED ALWAYS AS (session_status(
                         files_known, files_open, approval, hold, cancelled_at, failed_at, epoch, completed_epoch)) STORED,
+    quote           jsonb,                          -- what it will cost and take, as of an epoch
+    quoted_epoch    bigint,
+    compared_with   uuid,                           -- the earlier session the manifest says what changed since
+    absorbed        bigint NOT NULL DEFAULT 0,      -- deliveries of items that had been taken already
     CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'given')),
     CONSTRAINT sessions_hold_is_known CHECK (hold IN ('person', 'budget', 'systemic')),
     CONSTRAINT sessions_money_is_not_negative CHECK (spent >= 0 AND reserved >= 0 AND budget >= 0)
@@ -142,6 +154,37 @@ CREATE INDEX items_dispatchable ON items (session_id, item_no)
     WHERE dispatched_at IS NULL AND state IN ('available', 'retryable');
 CREATE INDEX items_out ON items (session_id, item_no) WHERE dispatched_at IS NOT NULL;
 CREATE INDEX items_running ON items (session_id, item_no) WHERE state = 'running';
+CREATE INDEX items_retryable ON items (session_id, item_no) WHERE state = 'retryable';
+CREATE INDEX items_failed ON items (session_id, item_no) WHERE outcome = 'failed';
+
+-- How items ended in earlier rounds; a row is written when a deliberate new round replaces a result.
+CREATE TABLE item_history (
+    session_id    uuid NOT NULL,
+    item_no       bigint NOT NULL,
+    round         integer NOT NULL,
+    attempt       integer NOT NULL,
+    outcome       text COLLATE "C" NOT NULL,
+    code          text,
+    result        jsonb,
+    error_code    text,
+    error_message text,
+    finalized_at  timestamptz NOT NULL,
+    CONSTRAINT item_history_pkey PRIMARY KEY (session_id, item_no, round)
+);
+
+-- Answers that were paid for, to be used again for the same input under the same configuration (prompt and model).
+-- They outlive their session.
+CREATE TABLE answers (
+    pipeline      text COLLATE "C" NOT NULL,
+    key           text COLLATE "C" NOT NULL,
+    input_hash    bytea NOT NULL,
+    configuration text COLLATE "C" NOT NULL,
+    result        jsonb NOT NULL,
+    session_id    uuid NOT NULL,
+    item_no       bigint NOT NULL,
+    answered_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT answers_pkey PRIMARY KEY (pipeline, key, input_hash, configuration)
+);
 
 -- One row per request that costs money.
 CREATE TABLE calls (
@@ -184,8 +227,17 @@ CREATE TABLE upstreams (
     next_probe_at  timestamptz,
     updated_at     timestamptz NOT NULL DEFAULT now(),
     recovers_at    timestamptz NOT NULL DEFAULT now(), -- from when on the lowered limits rise again
+    requests_said  double precision,                -- what its answers say the account may, per period of the setting
+    tokens_said    double precision,
+    signature      text,                            -- how the failures counted in `failing` look alike
+    failing        integer NOT NULL DEFAULT 0,      -- rises with each such failure, falls by four with each answer
+    opened_at      timestamptz,                     -- when the breaker opened last
+    reset_at       timestamptz,                     -- failures of what began earlier count for nothing
+    probe_wait     double precision NOT NULL DEFAULT 0, -- seconds between probes, doubled by each that fails
     CONSTRAINT upstreams_breaker_is_known CHECK (breaker IN ('closed', 'open', 'half_open')),
-    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0)
+    CONSTRAINT upstreams_limits_are_positive CHECK (requests_limit > 0 AND tokens_limit > 0),
+    CONSTRAINT upstreams_said_limits_are_positive CHECK (requests_said > 0 AND tokens_said > 0),
+    CONSTRAINT upstreams_probed_unless_closed CHECK (breaker = 'closed' OR next_probe_at IS NOT NULL)
 ) WITH (fillfactor = 50);
 
 -- The artists pipeline writes here. A table artists(id, name, bio) that was there before is adopted by migration 0002.
@@ -364,3 +416,4 @@ ALTER TABLE film_records ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE movies ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE diary_entries ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE reviews ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE item_history ALTER COLUMN session_id SET STATISTICS 0;

@@ -32,6 +32,7 @@ class PlannedCall:
     request: Any
     tokens: int
     reserve: int
+    response_id: str | None = None  # of a call that an earlier attempt began: its answer is fetched, nothing is paid
 
 
 def start_calls(

@@ -30,6 +30,13 @@ class UpstreamLimits(_Frozen):
     requests: int | None = Field(default=10_000, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     period: float = Field(default=60, gt=0)
+    # How many calls have to fail alike, with fewer than one that goes well to four of them, for the breaker to open
+    # (the upstream is away) or the session to be held (a person has to act).
+    down_failures: int = Field(default=5, ge=1)
+    systemic_failures: int = Field(default=3, ge=1)
+    # Seconds from the opening of the breaker to its first probe; each that fails doubles it.
+    probe_wait: float = Field(default=2, gt=0)
+    probe_wait_max: float = Field(default=60, gt=0)
 
     @property
     def lateness(self) -> float:
@@ -56,6 +63,15 @@ class PipelineSettings(_Frozen):
     linger: float = Field(default=20, ge=0)
     max_failures: int = Field(default=3, ge=1)
     retry_base: float = Field(default=2, ge=0)
+    # How its function is deployed, for quotes; None where that is not known.
+    threads: int | None = Field(default=None, ge=1)
+    pool_size: int | None = Field(default=None, ge=1)
+    instances: int | None = Field(default=None, ge=1)
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many requests all instances together make at once."""
+        return self.instances * self.threads * self.items_per_message if self.instances and self.threads else None
 
 
 class ConnectionSettings(_Frozen):
@@ -68,6 +84,7 @@ class ConnectionSettings(_Frozen):
     unix_sock: str | None = None
     password: SecretStr | None = None
     instance: str | None = None
+    api_endpoint: str | None = None  # of Cloud SQL's Admin API; Google's own unless a test has another
 
 
 class Settings(_Frozen):
@@ -92,6 +109,7 @@ class Settings(_Frozen):
     lease_grace: float = Field(default=15, ge=0)
     notice_lost_after: float = Field(default=30, gt=0)
     rescue_seconds: float = Field(default=55, gt=0)
+    approve_above_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     code_version: str = "0.1.0"
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str | None = None
@@ -172,6 +190,7 @@ _PLAIN = {
     "LEASE_GRACE": "lease_grace",
     "NOTICE_LOST_AFTER": "notice_lost_after",
     "RESCUE_SECONDS": "rescue_seconds",
+    "APPROVE_ABOVE_USD": "approve_above_usd",
     "CODE_VERSION": "code_version",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
@@ -194,7 +213,12 @@ def connection_settings(env: Mapping[str, str] | None = None) -> ConnectionSetti
         raise ConfigError("DATABASE_URL is not set, nor CLOUD_SQL_INSTANCE, DB_USER and DB_NAME")
     if missing:
         raise ConfigError(f"{' and '.join(missing)} is not set; CLOUD_SQL_INSTANCE, DB_USER and DB_NAME go together")
-    return ConnectionSettings(instance=env["CLOUD_SQL_INSTANCE"], user=env["DB_USER"], database=env["DB_NAME"])
+    return ConnectionSettings(
+        instance=env["CLOUD_SQL_INSTANCE"],
+        user=env["DB_USER"],
+        database=env["DB_NAME"],
+        api_endpoint=env.get("CLOUD_SQL_API_ENDPOINT") or None,
+    )
 
 
 def parse_database_url(url: str) -> ConnectionSettings:

@@ -11,6 +11,7 @@ import orjson
 
 from shared.errors import InputError
 from shared.pipelines.base import Form, InvalidRow, ValidRow
+from shared.rejects import own_cells, shown, unmended
 from shared.rows import Chunk, Defect, Layout
 from shared.text import clean
 
@@ -44,6 +45,7 @@ class Maker:
         at = {name: i for i, name in enumerate(layout.columns) if name is not None}
         self._places = [at.get(name) for name in form.columns]
         self._plain = self._places == list(range(len(form.columns))) and self._width == len(form.columns)
+        self._returned = layout.returned is not None
         self._extras = [(layout.names[i], i) for i, name in enumerate(layout.columns) if name is None]
 
     def make(self, chunk: Chunk) -> list[Made]:
@@ -54,8 +56,12 @@ class Maker:
         made = []
         for index, (line, cells) in enumerate(zip(chunk.lines, chunk.rows, strict=True)):
             defect = chunk.defects.get(index) if chunk.defects else None
+            reason = ""
             try:
-                row = _defective(defect) if defect else self._row(cells)
+                if self._returned:
+                    cells, reason = own_cells(cells, self._width)
+                refused = _defective(defect) if defect else unmended(reason, cells) if reason else None
+                row = refused or self._row(cells)
             except InputError as error:
                 raise InputError(f"Line {line}: {error}", code=error.code) from error
             made.append(Made(line=line, row=row, cells=cells))
@@ -122,8 +128,7 @@ def _valid(row: ValidRow, number: int, owners: dict[str, int] | None) -> str:
 
 
 def _rejected(row: InvalidRow, one: Made, origin: Origin) -> str:
-    shown = {"record": [clean(cell[:1_000]) for cell in one.cells[:100]], "column": clean(row.column)}
-    body = orjson.dumps(shown).decode().replace("\\", "\\\\")
+    body = orjson.dumps(shown(row, one.cells)).decode().replace("\\", "\\\\")
     reason = _escaped(f"{origin.name}, line {one.line}, column {row.column}: {row.reason}")
     return f"\\N\t{body}\t\\N\trejected\trejected\t{row.code}\t{row.code}\t{reason}\tnow\t\\N"
 

@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
+from shared.cloud_sql import CloudSql
 from shared.config import ConnectionSettings
 from shared.errors import LedgerDown, StatementFailed
 from shared.sql import statement
@@ -31,7 +33,10 @@ STARTUP = {
 }
 CONNECT_TIMEOUT = 5.0
 SILENCE_TIMEOUT = 45.0
-POOL_TIMEOUT = 10.0
+POOL_TIMEOUT = 9.0
+# A connect that takes longer to fail has waited in vain. None is tried for POOL_TIMEOUT then: those who waited for the
+# pool meanwhile would each wait as long once more.
+SLOW = 1.0
 # Connections older than this are replaced: certificates and servers change beneath them.
 RECYCLE_AFTER = 1_800
 
@@ -46,8 +51,10 @@ class _Connection(Protocol):
 
 def connector(where: ConnectionSettings, *, autocommit: bool = True, application: str = "rowlift") -> Callable[[], Any]:
     """A function that opens connections to where the settings say; nothing is opened yet."""
+    startup = STARTUP if autocommit else {**STARTUP, "statement_timeout": "0"}
     if where.instance is not None:
-        return _CloudSql(where, autocommit=autocommit, application=application)
+        ready = partial(_ready, autocommit=autocommit)
+        return CloudSql(where, application=application, startup=startup, ready=ready)
 
     def connect() -> Any:
         import pg8000.dbapi
@@ -61,42 +68,11 @@ def connector(where: ConnectionSettings, *, autocommit: bool = True, application
             password=where.password.get_secret_value() if where.password else None,
             timeout=CONNECT_TIMEOUT,
             application_name=application,
-            startup_params=STARTUP if autocommit else {**STARTUP, "statement_timeout": "0"},
+            startup_params=startup,
         )
         return _ready(connection, autocommit=autocommit)
 
     return connect
-
-
-class _CloudSql:
-    """Connections through the Cloud SQL connector with IAM login, made in the first request and never at import."""
-
-    def __init__(self, where: ConnectionSettings, *, autocommit: bool, application: str) -> None:
-        self._where, self._autocommit, self._application = where, autocommit, application
-        self._lock = threading.Lock()
-        self._made_by: int | None = None
-        self._connector: Any = None
-
-    def __call__(self) -> Any:
-        with self._lock:  # the default timeout set below belongs to the whole process
-            if self._made_by != os.getpid():
-                from google.cloud.sql.connector import Connector
-
-                self._connector, self._made_by = Connector(refresh_strategy="lazy", enable_iam_auth=True), os.getpid()
-            socket.setdefaulttimeout(CONNECT_TIMEOUT)
-            try:
-                connection = self._connector.connect(
-                    self._where.instance,
-                    "pg8000",
-                    user=self._where.user,
-                    db=self._where.database,
-                    ssl_context=False,
-                    application_name=self._application,
-                    startup_params=STARTUP if self._autocommit else {**STARTUP, "statement_timeout": "0"},
-                )
-            finally:
-                socket.setdefaulttimeout(None)
-        return _ready(connection, autocommit=self._autocommit)
 
 
 def _ready(connection: Any, *, autocommit: bool) -> Any:
@@ -116,6 +92,7 @@ class Database:
 
     def __init__(self, connect: Callable[[], Any], *, size: int) -> None:
         self._connect, self._size = connect, size
+        self._away: tuple[float, str] | None = None
         self._lock = threading.Lock()
         self._pool: Any = None
         self._made_by: int | None = None
@@ -163,14 +140,18 @@ class Database:
         """Load what the first statement would load; no connection is opened."""
         import pg8000.native  # noqa: F401
 
+        if isinstance(self._connect, CloudSql):
+            self._connect.load()
         self._pool_of_this_process()
 
     def close(self) -> None:
-        """Close what is idle in the pool."""
+        """Close what is idle in the pool, and what opens connections."""
         with self._lock:
             if self._pool is not None and self._made_by == os.getpid():
                 self._pool.dispose()
             self._pool = None
+        if isinstance(self._connect, CloudSql):
+            self._connect.close()
 
     def state(self) -> Row:
         """How the pool stands, for health answers."""
@@ -188,11 +169,6 @@ class Database:
             raise LedgerDown(
                 f"No database connection came free within {POOL_TIMEOUT:g} s; raise DB_POOL_SIZE."
             ) from error
-        except Exception as error:
-            translated = _translated(error)
-            if isinstance(translated, StatementFailed):  # login refused, no such database: there is no ledger to ask
-                translated = LedgerDown(str(translated))
-            raise translated from error
         connection = fairy.dbapi_connection
         try:
             yield connection
@@ -204,11 +180,28 @@ class Database:
             raise cause if cause is not None else abandoned from None
         except BaseException as error:
             translated = _translated(error) if isinstance(error, Exception) else error
-            if not _from_server(error) or isinstance(translated, LedgerDown):
+            if isinstance(translated, LedgerDown):  # what cut this connection has cut those idle beside it
+                pool._invalidate(fairy)
+            elif not _from_server(error):
                 fairy.invalidate()
             raise translated from (error if translated is not error else error.__cause__)
         finally:
             fairy.close()
+
+    def _open(self) -> Any:
+        """A new connection; raises LedgerDown, at once if another connect waited in vain a moment ago."""
+        if self._away is not None and time.monotonic() < self._away[0]:
+            raise LedgerDown(self._away[1])
+        begun = time.monotonic()
+        try:
+            return self._connect()
+        except Exception as error:
+            translated = _translated(error)
+            if isinstance(translated, StatementFailed):  # login refused, no such database: there is no ledger to ask
+                translated = LedgerDown(str(translated))
+            if isinstance(translated, LedgerDown) and time.monotonic() - begun > SLOW:
+                self._away = time.monotonic() + POOL_TIMEOUT, str(translated)
+            raise translated from (error if translated is not error else error.__cause__)
 
     def _pool_of_this_process(self) -> Any:
         if self._pool is None or self._made_by != os.getpid():
@@ -221,7 +214,7 @@ class Database:
                 if self._pool is None or self._made_by != os.getpid():
                     # reset_on_return: autocommit leaves nothing to roll back, and a rollback is a round trip.
                     self._pool = QueuePool(
-                        self._connect,
+                        self._open,
                         pool_size=self._size,
                         max_overflow=0,
                         timeout=POOL_TIMEOUT,
@@ -284,7 +277,7 @@ def _run(connection: Any, name: str, params: dict[str, Any]) -> list[Row]:
 
 
 # Parameters that are PostgreSQL arrays; every other list is JSON.
-_ARRAYS = frozenset({"item_nos", "outcomes", "ids"})
+_ARRAYS = frozenset({"item_nos", "outcomes", "error_codes", "ids"})
 
 
 def _from_server(error: BaseException) -> bool:
@@ -315,6 +308,4 @@ def _translated(error: BaseException) -> BaseException:
         return StatementFailed(message, sqlstate=sqlstate, constraint=details.get("n"))
     if isinstance(error, pg8000.exceptions.InterfaceError | OSError):
         return LedgerDown(f"The database connection was lost or refused ({type(error).__name__}: {error}).")
-    if type(error).__module__.startswith(("aiohttp.", "google.")):
-        return LedgerDown(f"The Cloud SQL connector could not connect ({type(error).__name__}: {error}).")
     return error

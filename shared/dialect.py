@@ -15,7 +15,7 @@ from shared.errors import InputError
 from shared.filetypes import known_binary, unlike_text
 from shared.text import shortened
 
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _SEP_LINE = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)  # Excel's own way of naming the delimiter
 _COMPARED_RECORDS = 50
@@ -53,6 +53,8 @@ class Layout:
     header: tuple[str, ...] | None  # the cells of the header as the user wrote them; None without a header
     columns: tuple[str | None, ...]  # per column of the file the pipeline's column, None for an extra one
     start: Cursor  # where the data begins
+    bom: bool = False  # whether it began with a byte order mark
+    returned: str | None = None  # of a rejects.csv that came back: the part of its export that the rows are of
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +89,8 @@ class Layout:
             header=None if header is None else tuple(header),
             columns=tuple(stored["columns"]),
             start=Cursor(**stored["start"]),
+            bom=stored.get("bom", False),
+            returned=stored.get("returned"),
         )
 
 
@@ -112,6 +116,7 @@ class _Opening:
     lines: list[str]
     skipped: int  # bytes before those lines: the byte order mark, and Excel's line `sep=;`
     skipped_lines: int
+    bom: bool
     whole: bool  # whether the lines are all of the file
     delimiters: Sequence[str]  # what the delimiter may be
 
@@ -165,7 +170,7 @@ def _opening(head: bytes, *, whole: bool, columns: Sequence[str]) -> _Opening:
     if not whole and any(map(str.strip, lines[:-1])):
         lines.pop()  # the rest of it, or the second half of its line end, may lie beyond `head`
     skipped = len(bom)
-    delimiters: tuple[str, ...] = _DELIMITERS
+    delimiters: tuple[str, ...] = DELIMITERS
     sep = _SEP_LINE.fullmatch(lines[0]) if lines else None
     if sep:
         skipped, delimiters = skipped + byte_length(lines[0], encoding), (sep[1],)
@@ -178,6 +183,7 @@ def _opening(head: bytes, *, whole: bool, columns: Sequence[str]) -> _Opening:
         lines=lines,
         skipped=skipped,
         skipped_lines=1 if sep else 0,
+        bom=bool(bom),
         whole=whole,
         delimiters=delimiters,
     )
@@ -277,6 +283,7 @@ def _with_header(opening: _Opening, header: _Header, columns: Sequence[str]) -> 
             record=0,
             line=opening.skipped_lines + header.lines,
         ),
+        bom=opening.bom,
     )
 
 
@@ -290,6 +297,7 @@ def _without_header(opening: _Opening, columns: Sequence[str], limits: Limits) -
         header=None,
         columns=(*columns, *[None] * extra),
         start=Cursor(offset=opening.skipped, record=0, line=opening.skipped_lines),
+        bom=opening.bom,
     )
 
 

@@ -41,7 +41,10 @@ class Dispatcher:
         self._busy, self._timers = _Busy(), _Timers()
 
     def nudge(self, session: UUID) -> Nudged:
-        """Fill the session's window, or publish its finalize notice when every file is read and nothing is open."""
+        """Fill the session's window, or publish its finalize notice when every file is read and nothing is open.
+
+        A session that waits for approval gets its quote by the same notice.
+        """
         standing = self._db.row("standing", session=session)
         if standing is None:
             log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
@@ -50,6 +53,9 @@ class Dispatcher:
         if standing["finished"]:
             return Nudged(finished=self._ask_finalize(session, slug, standing["trace_id"]))
         if slug not in self._settings.pipelines:
+            return Nudged()
+        if standing["to_quote"]:
+            self._ask_finalize(session, slug, standing["trace_id"])
             return Nudged()
         return Nudged(dispatched=self._fill(session, slug, standing["trace_id"]))
 
@@ -94,7 +100,14 @@ class Dispatcher:
 
     def _fill(self, session: UUID, slug: str, trace_id: str | None) -> int:
         settings = self._settings.pipelines[slug]
-        rows = self._db.rows("fill_window", session=session, window=self._settings.window(slug), token=uuid4())
+        rows = self._db.rows(
+            "fill_window",
+            session=session,
+            window=self._settings.window(slug),
+            upstream=settings.upstream,
+            probes=settings.items_per_message,
+            token=uuid4(),
+        )
         numbers = sorted(row["item_no"] for row in rows)
         if not numbers:
             return 0

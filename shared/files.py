@@ -8,7 +8,7 @@ from shared.archives import ArchiveMember
 from shared.db import Database
 from shared.errors import InputError
 from shared.events import UploadedObject
-from shared.options import Approve, Options
+from shared.options import CallMode, Options
 from shared.pipelines.base import Part, Pipeline
 from shared.text import clean, shortened
 from shared.tracing import new_trace_id
@@ -26,6 +26,9 @@ def check_options(options: Options, line: Pipeline) -> None:
     if options.watchlist and line.grouping is None:
         message = f"Option 'watchlist' means nothing to pipeline {line.slug}; it is for exports of films."
         raise InputError(message, code="input.option")
+    if options.call_mode is CallMode.BACKGROUND and not line.paid:
+        message = f"Option 'call-mode' means nothing to pipeline {line.slug}; its requests cost nothing."
+        raise InputError(message, code="input.option")
 
 
 def register(
@@ -36,6 +39,7 @@ def register(
     part: Part,
     options: Options,
     pipeline: str,
+    approval: str,
     trace_id: str | None,
     fault: InputError | None = None,
     member: ArchiveMember | None = None,
@@ -48,7 +52,7 @@ def register(
         options=options.model_dump(mode="json", exclude={"session"}),
         source=clean(f"gs://{uploaded.bucket}/{uploaded.name}"),
         budget=options.budget,
-        approval="awaited" if options.approve is Approve.ASK else "none",
+        approval=approval,
         trace_id=trace_id or new_trace_id(),
         bucket=uploaded.bucket,
         object_name=clean(uploaded.name),

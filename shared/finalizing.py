@@ -17,9 +17,12 @@ from shared.db import Database, Row
 from shared.dispatch import Dispatcher
 from shared.logs import log
 from shared.options import Options
+from shared.pending import Pending
 from shared.pipelines import PIPELINES
 from shared.pipelines.base import ARCHIVE
-from shared.results import reject_lines, result_lines
+from shared.quoting import Quoter
+from shared.rejects import reject_lines, session_of_name
+from shared.results import result_lines
 from shared.states import FileState, Outcome, SessionStatus
 from shared.storage import Store
 
@@ -29,6 +32,7 @@ class Finalizer:
 
     def __init__(self, db: Database, store: Store, dispatcher: Dispatcher, settings: Settings) -> None:
         self._db, self._store, self._dispatcher, self._settings = db, store, dispatcher, settings
+        self._pending = Pending(store, settings.results_bucket)
 
     def finalize(self, session: UUID) -> SessionStatus | None:
         """The status the session ended with; None if it was not ready, has ended already, or does not exist.
@@ -39,9 +43,13 @@ class Finalizer:
         if standing is None:
             log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
             return None
+        quoter = Quoter(self._db, self._settings)
         if not standing["finished"]:
+            if standing["to_quote"] and quoter.quote(session):
+                self._dispatcher.nudge(session)
             return None
-        found = self._db.row("session", session=session)
+        self._pending.take_in(self._db, session)  # of a worker that was stopped for longer than its lease
+        found = self._found(session, quoter)
         if found is None:
             return None
         files = self._db.rows("session_files", session=session)
@@ -70,6 +78,17 @@ class Finalizer:
         )
         return SessionStatus(done["status"])
 
+    def _found(self, session: UUID, quoter: Quoter) -> Row | None:
+        """The session's facts, what a dry run found out and what it is compared with included."""
+        found = self._db.row("session", session=session)
+        if found is None or found["pipeline"] not in PIPELINES:
+            return found
+        if PIPELINES[found["pipeline"]].grouping is None:
+            self._db.rows("compare_with", session=session)
+        if found["options"].get("dry_run") and found["cancelled_at"] is None and found["failed_at"] is None:
+            quoter.quote(session)
+        return self._db.row("session", session=session)
+
     def _mend(self, session: UUID, written: int) -> None:
         """Write again what a newer epoch completed with: ours, the older one, may have been written later."""
         found = self._db.row("session", session=session)
@@ -97,6 +116,8 @@ class Finalizer:
             "total": sum(counts.values()),
             "spent_usd": found["spent"] / 1_000_000,
             **(own or {}),
+            "quote": found["quote"],
+            **self._changes(session, slug),
             "files": [
                 {
                     "object": f"gs://{file['bucket']}/{file['object_name']}",
@@ -118,6 +139,12 @@ class Finalizer:
         }
         body = orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n"
         self._write(f"{session}/manifest.json", "application/json", [body])
+
+    def _changes(self, session: UUID, slug: str) -> dict[str, Any]:
+        """What is new, other, the same and gone since the session it is compared with; null where there is none."""
+        if slug not in PIPELINES or PIPELINES[slug].grouping is not None:
+            return {}
+        return {"changes": self._db.row("changes", session=session)}
 
     def _write(self, name: str, content_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
         """Bytes and SHA-256 of what was written."""
@@ -170,11 +197,13 @@ def _said_of(broken: Row, *, among: list[Row]) -> str:
 
 
 def _mended(failed: Row, files: list[Row]) -> bool:
-    """Whether another file stands in for one that failed: a newer version of its object, or later the same part."""
+    """Whether another stands in for a file that failed: a newer version, later the same part, or later rejects."""
     named = failed["part"] not in ("", ARCHIVE)
+    returned = session_of_name(failed["object_name"])
     return any(
         (file["object_name"] == failed["object_name"] and file["generation"] > failed["generation"])
         or (named and file["part"] == failed["part"] and file["id"] > failed["id"])
+        or (returned and session_of_name(file["object_name"]) and file["id"] > failed["id"])
         for file in files
         if file["state"] in (FileState.READ, FileState.REPEATED)
     )

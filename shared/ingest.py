@@ -30,6 +30,8 @@ from shared.options import Options
 from shared.pipelines import PIPELINES, pipeline
 from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
+from shared.quoting import first_approval
+from shared.rejects import ends_as_rejects, returned, session_of_name, session_returned_to
 from shared.rows import Chunk, Cursor, Layout, Limits, Stream, detect, read
 from shared.sessions import check_joins, session_id, session_of_export
 from shared.storage import Store
@@ -130,16 +132,18 @@ class Ingest:
             part = part_of(uploaded, line)
             options = Options.parse(uploaded.metadata)
             check_options(options, line)
-            if options.session is not None or line.grouping is not None:
-                joined = options.session or session
+            named = options.session or session_returned_to(self._db, uploaded.name)
+            if named is not None or line.grouping is not None:
+                joined = named or session
                 check_joins(self._db, joined, slug, options)
                 session = joined
         except InputError as error:
             fault = error
             session = self._refused_in(uploaded, session)
         file = register(
-            self._db, uploaded, session, part=part, options=options, pipeline=slug, trace_id=trace_id, fault=fault
-        )
+            self._db, uploaded, session, part=part, options=options, pipeline=slug,
+            approval=first_approval(options, slug, self._settings), trace_id=trace_id, fault=fault,
+        )  # fmt: skip
         if fault is not None:
             log(
                 "ERROR", "File failed", session_id=session, file=uploaded.name, error_code=fault.code, reason=str(fault)
@@ -244,7 +248,8 @@ class Ingest:
         for part, member in found:
             number = register(
                 self._db, uploaded, file.session, part=part, options=file.options, pipeline=file.pipeline,
-                trace_id=file.trace_id, member=member,
+                approval=first_approval(file.options, file.pipeline, self._settings), trace_id=file.trace_id,
+                member=member,
             )  # fmt: skip
             if part.ignored is None:
                 registered.append(number)
@@ -283,7 +288,7 @@ class Ingest:
                 cursor=cursor.offset,
                 next_line=cursor.line + 1,
             )
-        form = line.form(file.part, layout.header)
+        form = line.form(layout.returned or file.part, layout.header)
         maker = Maker(form, layout)
         stream = self._open(file, cursor.offset)
         nudged_at, records = 0.0, cursor.record
@@ -318,7 +323,7 @@ class Ingest:
         while len(head) < HEAD and (block := stream.read(HEAD - len(head))):
             head += block
         form = line.form(file.part, None)
-        return detect(
+        layout = detect(
             head,
             whole=len(head) >= file.size,
             columns=form.columns,
@@ -327,6 +332,11 @@ class Ingest:
             headerless=form.headerless,
             may_be_empty=form.may_be_empty,
         )
+        named = session_of_name(file.object) is not None
+        if not named and not ends_as_rejects(layout.header or ()):
+            return layout
+        parts = self._db.rows("parts_with_rejects", session=file.session, before=file.id)
+        return returned(layout, [row["part"] for row in parts], named=named)
 
     def _write(self, file: _File, line: Pipeline, maker: Maker, chunk: Chunk) -> bool:
         """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours."""

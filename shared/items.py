@@ -16,6 +16,14 @@ from shared.text import clean, shortened
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A call that is under way at the upstream, and the id by which its answer can be fetched."""
+
+    call: UUID
+    response_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """One claimed item. With its attempt it marks who may write."""
 
@@ -28,6 +36,8 @@ class Item:
     snoozes: int
     round: int
     kept: Mapping[str, Any] | None  # an answer that was paid for and could not be written
+    reusable: Mapping[str, Any] | None = None  # the answer an earlier success left for the same input
+    asked: Asked | None = None  # what an earlier attempt of the round asked for in the background
 
     @classmethod
     def from_row(cls, session: UUID, row: Row) -> Item:
@@ -42,6 +52,8 @@ class Item:
             snoozes=row["snoozes"],
             round=row["round"],
             kept=row["result"],
+            reusable=row["reusable"],
+            asked=Asked(call=row["asked_id"], response_id=row["asked_for"]) if row["asked_id"] else None,
         )
 
     def log_fields(self) -> dict[str, Any]:
@@ -114,15 +126,44 @@ class Settlement:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What settling depends on beside the settlements."""
+
+    pipeline: str
+    configuration: str = ""  # prompt and model answers are kept under for reuse; empty: none are
+    skip_existing: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The terms as JSON holds them."""
+        return {"pipeline": self.pipeline, "configuration": self.configuration, "skip_existing": self.skip_existing}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Terms:
+        """The terms of `to_dict`."""
+        return cls(**found)
+
+
 def claim(
-    db: Database, session: UUID, numbers: Sequence[int], *, pipeline: str, lease: float, token: UUID | None = None
+    db: Database,
+    session: UUID,
+    numbers: Sequence[int],
+    *,
+    pipeline: str,
+    lease: float,
+    configuration: str = "",
+    token: UUID | None = None,
 ) -> Claimed | None:
-    """Those of the items that wait, are due, and belong to a session that may run; None if there is none."""
+    """Those of the items that wait, are due, and belong to a session that may run; None if there is none.
+
+    Each comes with the answer that stands for its input under `configuration`, unless its session wants none reused.
+    """
     rows = db.rows(
         "claim_items",
         session=session,
         item_nos=list(numbers),
         pipeline=pipeline,
+        configuration=configuration,
         lease=lease,
         claim=token or uuid4(),
     )
@@ -135,16 +176,31 @@ def claim(
     )
 
 
-def settle(
-    db: Database, session: UUID, settlements: Sequence[Settlement], *, pipeline: str, options: Options
-) -> dict[int, str]:
+def settle(db: Database, session: UUID, settlements: Sequence[Settlement], *, terms: Terms) -> dict[int, str]:
     """Write a message's settlements in one statement; by item `settled`, `already`, `superseded` or `gone`.
 
     Raises StatementFailed when PostgreSQL refuses one of them for good: nothing was written then.
     """
-    batch = orjson.dumps([_scrubbed(one.to_row()) for one in settlements]).decode()
-    writer = pipeline if any(one.domain is not None for one in settlements) else "none"
-    rows = db.rows(f"settle/{writer}", session=session, batch=batch, skip_existing=options.skip_existing)
+    return settle_batch(db, session, [to_batch(one) for one in settlements], terms=terms)
+
+
+def to_batch(settlement: Settlement) -> dict[str, Any]:
+    """The settlement as one line of `settle_batch`, and as it is put aside."""
+    scrubbed: dict[str, Any] = _scrubbed(settlement.to_row())
+    return scrubbed
+
+
+def settle_batch(db: Database, session: UUID, batch: Sequence[Mapping[str, Any]], *, terms: Terms) -> dict[int, str]:
+    """`settle` for lines that `to_batch` made."""
+    writer = terms.pipeline if any(one["domain"] is not None for one in batch) else "none"
+    rows = db.rows(
+        f"settle/{writer}",
+        session=session,
+        batch=orjson.dumps(batch).decode(),
+        pipeline=terms.pipeline,
+        configuration=terms.configuration,
+        skip_existing=terms.skip_existing,
+    )
     return {row["item_no"]: row["verdict"] for row in rows}
 
 

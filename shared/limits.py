@@ -31,6 +31,8 @@ class Slots:
     later: float
     given_at: float  # what the waits count from, by this process's monotonic clock
     lateness: float  # how much later than its slot a request may leave
+    tripped: bool = False  # the breaker keeps requests back, all but a probe
+    ailing: bool = False  # failures are being counted
 
     @property
     def again(self) -> float:
@@ -39,14 +41,28 @@ class Slots:
 
 
 def reserve_slots(
-    db: Database, upstream: str, limits: UpstreamLimits | None, *, n: int, tokens: int, max_wait: float
+    db: Database,
+    upstream: str,
+    limits: UpstreamLimits | None,
+    *,
+    n: int,
+    tokens: int,
+    max_wait: float,
+    probe_timeout: float = 60.0,
 ) -> Slots:
-    """Slots for up to `n` requests of at most `tokens` each that begin within `max_wait` seconds."""
+    """Slots for up to `n` requests of at most `tokens` each that begin within `max_wait` seconds.
+
+    While the breaker is not closed one slot is given when a probe is due; its end should be noted within
+    `probe_timeout` seconds, after which another is.
+    """
     limits = limits or UpstreamLimits(requests=None)
     ahead = 0.0
     while True:
         asked_at = time.monotonic()
-        found = _row(db, "reserve_slots", upstream, limits, n=n, each=tokens, max_wait=max_wait, ahead=ahead)
+        found = _row(
+            db, "reserve_slots", upstream, limits,
+            n=n, each=tokens, max_wait=max_wait, ahead=ahead, probe_timeout=probe_timeout,
+        )  # fmt: skip
         answered_at = time.monotonic()
         slots = _slots(found, given_at=_moment(found, asked_at, answered_at), lateness=limits.lateness)
         late = answered_at - slots.given_at
@@ -103,7 +119,14 @@ def _slots(found: Row, *, given_at: float, lateness: float) -> Slots:
         max(0.0, *(found[f"{kind}_lead"] + i * found[f"{kind}_step"] - found["burst"] for kind in ("request", "token")))
         for i in range(found["given"])
     )
-    return Slots(waits=waits, later=max(found["wait"], 0.5), given_at=given_at, lateness=lateness)
+    return Slots(
+        waits=waits,
+        later=max(found["wait"], 0.5),
+        given_at=given_at,
+        lateness=lateness,
+        tripped=found["tripped"],
+        ailing=found["ailing"],
+    )
 
 
 def _moment(found: Row, asked_at: float, answered_at: float) -> float:

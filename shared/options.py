@@ -30,6 +30,20 @@ class Approve(StrEnum):
     ASK = "ask"
 
 
+class Reuse(StrEnum):
+    """Whether an answer that was paid for once is used again for the same row, prompt and model."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class CallMode(StrEnum):
+    """How a paid answer is waited for."""
+
+    DIRECT = "direct"  # on the connection that asked for it
+    BACKGROUND = "background"  # by its id, which is kept first: after a crash it is fetched instead of paid again
+
+
 class OnMissing(StrEnum):
     """What an id the domain table does not have means."""
 
@@ -72,6 +86,8 @@ class Options(BaseModel):
     on_missing: OnMissing = OnMissing.CREATE
     max_failed: Annotated[str, BeforeValidator(_share)] = "50%"
     watchlist: bool = False
+    reuse: Reuse = Reuse.ALWAYS
+    call_mode: CallMode = CallMode.DIRECT
     session: UUID | None = None
 
     @classmethod

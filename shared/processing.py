@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, cast
 from uuid import UUID, uuid4
 
 from shared import items as ledger
@@ -23,11 +23,14 @@ from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
 from shared.errors import DatabaseError, LedgerDown, StatementFailed
+from shared.health import AWAY, RATE_LIMITED, Heard, Standing, UpstreamHealth
 from shared.items import CallEnd, Claimed, Item, Settlement
-from shared.limits import AHEAD, reserve_slots, slow_down
+from shared.limits import AHEAD, reserve_slots
 from shared.logs import log
 from shared.messages import ItemsNotice
-from shared.pipelines.base import Dialogue, Pipeline, Settled
+from shared.options import CallMode
+from shared.pending import Pending
+from shared.pipelines.base import BackgroundUpstream, Dialogue, Pipeline, Settled
 from shared.retry import RetryPolicy, next_step
 from shared.settling import Settler
 from shared.states import CallState, Hold, Outcome
@@ -37,17 +40,27 @@ from shared.upstreams.base import Answer, ErrorClass, Failure
 # for is not kept waiting; the rest may be, so that ten films are one transaction.
 GATHER, GATHER_UNPAID = 0.25, 10.0
 BUDGET_BUSY_WAIT = 2.0
-RATE_LIMITED = "upstream.rate_limited"
+# How much longer than its request a probe may take until it is noted; then another is made.
+PROBE_SLACK = 5.0
+UNFINISHED = "upstream.unfinished"  # the next attempt fetches the answer by its id, if it has one
 
 
 class Processor:
     """Processes notices of one pipeline."""
 
-    def __init__(self, db: Database, dispatcher: Dispatcher, pipeline: Pipeline, settings: Settings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        dispatcher: Dispatcher,
+        pipeline: Pipeline,
+        settings: Settings,
+        pending: Pending | None = None,
+    ) -> None:
         self.db, self.pipeline = db, pipeline
-        self.dispatcher = dispatcher
+        self.dispatcher, self.pending = dispatcher, pending
         self.settings = settings.pipelines[pipeline.slug]
         self.limits = settings.upstreams.get(self.settings.upstream)
+        self.health = UpstreamHealth(db, pipeline.slug, self.settings, self.limits)
         # As many as calls can be admitted at once: one that waited here could leave after its lease.
         self._workers = settings.threads * self.settings.items_per_message
         self._lock = threading.Lock()
@@ -63,20 +76,48 @@ class Processor:
         with self.dispatcher.nudging(notice.session, len(notice.items)):
             deadline = time.monotonic() + self.settings.deadline
             claimed = ledger.claim(
-                self.db, notice.session, notice.items, pipeline=self.pipeline.slug, lease=self.settings.lease
+                self.db,
+                notice.session,
+                notice.items,
+                pipeline=self.pipeline.slug,
+                lease=self.settings.lease,
+                configuration=self.pipeline.configuration,
             )
+            taken = {item.number for item in claimed.items} if claimed else set()
+            if taken < set(notice.items):
+                missed = [number for number in notice.items if number not in taken]
+                self.db.rows("note_absorbed", session=notice.session, item_nos=missed)
             if claimed is not None:
                 _Run(self, notice.session, claimed, deadline).go()
         self.dispatcher.linger(until=deadline)
 
-    def call(self, planned: PlannedCall) -> Future[Answer | Failure]:
+    def call(self, planned: PlannedCall, mode: CallMode) -> Future[Answer | Failure]:
         """The call, under way on one of this process's worker threads."""
         with self._lock:
             if self._executor is None or self._made_by != os.getpid():
                 self._executor = ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="call")
                 self._made_by = os.getpid()
             executor = self._executor
+        if mode is CallMode.BACKGROUND:
+            return executor.submit(self._call_in_background, planned)
         return executor.submit(self.pipeline.upstream.call, planned.request, timeout=self.settings.request_timeout)
+
+    def _call_in_background(self, planned: PlannedCall) -> Answer | Failure:
+        """The call's answer by its id, which the ledger keeps as soon as it is known: the next attempt fetches it."""
+        upstream, until = (
+            cast(BackgroundUpstream, self.pipeline.upstream),
+            time.monotonic() + self.settings.request_timeout,
+        )
+        if (response_id := planned.response_id) is None:
+            begun = upstream.begin(planned.request, timeout=self.settings.request_timeout)
+            if not isinstance(begun, str):
+                return begun
+            response_id = begun
+            try:
+                self.db.rows("keep_response_id", call=planned.id, response_id=response_id)
+            except DatabaseError as error:  # the answer itself is what matters
+                log("WARNING", "The id of an answer could not be kept", reason=str(error), **planned.item.log_fields())
+        return upstream.fetch(response_id, timeout=max(1.0, until - time.monotonic()))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -96,7 +137,8 @@ class _Run:
         self._processor, self._session, self._claimed, self._deadline = processor, session, claimed, deadline
         self._db, self._pipeline, self._settings = processor.db, processor.pipeline, processor.settings
         self._waiting: deque[PlannedCall] = deque()
-        self._calls: dict[Future[Answer | Failure], PlannedCall] = {}
+        self._calls: dict[Future[Answer | Failure], tuple[PlannedCall, float]] = {}  # and when each left
+        self._standing: Standing | None = Standing()  # of the upstream as last heard; None: not known
         self._open = {item.number: item for item in claimed.items}  # neither ended nor handed back
         self._talks: dict[int, _Talk] = {}
         self._ended: list[Settlement] = []
@@ -105,7 +147,7 @@ class _Run:
         self._began = time.monotonic()
         self._settler = Settler(
             processor.db, processor.dispatcher, processor.pipeline, session, claimed,
-            deadline=deadline, linger=self._settings.linger,
+            deadline=deadline, linger=self._settings.linger, pending=processor.pending,
         )  # fmt: skip
 
     def go(self) -> None:
@@ -152,6 +194,8 @@ class _Run:
                 self._end(self._kept(item))
             elif isinstance(start := begun[item.number], Settled):
                 self._end(self._settlement(item, start))
+            elif item.reusable is not None:
+                self._end(self._settlement(item, Settled(outcome=Outcome.UNCHANGED, result=dict(item.reusable))))
             else:
                 talk = self._talks[item.number] = _Talk(item=item, dialogue=start)
                 talks.append((talk, None))
@@ -199,6 +243,11 @@ class _Run:
         return None
 
     def _planned(self, item: Item, request: Any) -> PlannedCall:
+        if item.asked is not None:
+            asked = item.asked
+            return PlannedCall(
+                id=asked.call, item=item, request=request, tokens=0, reserve=0, response_id=asked.response_id
+            )
         estimate = self._pipeline.estimate(request)
         return PlannedCall(id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros)
 
@@ -217,13 +266,15 @@ class _Run:
             n=len(self._waiting),
             tokens=max(call.tokens for call in self._waiting),
             max_wait=min(left, AHEAD),
+            probe_timeout=self._settings.request_timeout + PROBE_SLACK,
         )
+        self._processor.health.ailing = slots.ailing
         if slots.waits:
             self._patient_until = None
         elif slots.again < left:
             self._wait(time.monotonic() + slots.again)
         else:
-            return self._give_back_waiting("rate_limit", due_in=slots.later)
+            return self._give_back_waiting("breaker" if slots.tripped else "rate_limit", due_in=slots.later)
         for first, last, count in _together(slots.waits, slots.lateness):
             while time.monotonic() < slots.given_at + last:
                 self._wait(slots.given_at + last)
@@ -231,15 +282,15 @@ class _Run:
             if time.monotonic() <= gone_at:
                 self._start([self._waiting.popleft() for _ in range(count)], gone_at)
             # else these slots are gone, and their calls ask for others
+        if slots.tripped and slots.waits and not self._calls:  # the probe was not made after all
+            self._db.rows("release_probe", upstream=self._settings.upstream)
         return None
 
     def _start(self, planned: Sequence[PlannedCall], gone_at: float) -> None:
         if self._pipeline.paid:
             for call in planned:  # should the ledger go away now, nobody knows whether the calls are booked:
                 del self._open[call.item.number]  # their leases end, and rescue says so of them
-            verdicts = start_calls(
-                self._db, self._session, planned, upstream=self._settings.upstream, lease=self._settings.lease
-            )
+            verdicts = self._start_paid(planned)
             self._open |= {call.item.number: call.item for call in planned}
         else:
             verdicts = let_go(self._db, self._session, planned)  # no lease to renew: it outlives the handler
@@ -251,7 +302,8 @@ class _Run:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
                 case Verdict.STARTED:
                     self._talks[call.item.number].asked = True
-                    self._calls[self._processor.call(call)] = call
+                    left_at = time.monotonic()
+                    self._calls[self._processor.call(call, self._claimed.options.call_mode)] = (call, left_at)
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
                     del self._talks[call.item.number], self._open[call.item.number]
@@ -267,6 +319,16 @@ class _Run:
         if beyond:
             reason = "The next call could pass the budget; resume with a higher one to go on."
             self._settler.hold(Hold.BUDGET, reason, needed=max(beyond))
+
+    def _start_paid(self, planned: Sequence[PlannedCall]) -> dict[int, Verdict]:
+        new = [call for call in planned if call.response_id is None]
+        begun = [call for call in planned if call.response_id is not None]  # paid for when they began
+        verdicts = let_go(self._db, self._session, begun) if begun else {}
+        if new:
+            verdicts |= start_calls(
+                self._db, self._session, new, upstream=self._settings.upstream, lease=self._settings.lease
+            )
+        return verdicts
 
     def _give_back_waiting(self, code: str, *, due_in: float = 0.0) -> None:
         self._patient_until = None
@@ -294,31 +356,25 @@ class _Run:
 
     def _hear(self) -> None:
         """Pass on the answers that have come."""
-        finished = [(self._calls.pop(future), future) for future in list(self._calls) if future.done()]
-        answers = [(call, _outcome(call, future)) for call, future in finished]
+        finished = [(future, *self._calls.pop(future)) for future in list(self._calls) if future.done()]
+        answers = [(call, left_at, _outcome(call, future)) for future, call, left_at in finished]
         if self._pipeline.paid:
-            for call, answer in answers:
+            for call, _, answer in answers:
                 self._talks[call.item.number].paid = self._call_end(call, answer)
+        self._learn(answers)
+        self._advance([(self._talks[call.item.number], answer) for call, _, answer in answers])
+
+    def _learn(self, answers: Sequence[tuple[PlannedCall, float, Answer | Failure]]) -> None:
+        """Keep what the answers say of the upstream, and themselves for other sessions."""
+        heard = [Heard(answer=answer, left_at=left_at, tokens=call.tokens) for call, left_at, answer in answers]
+        self._standing = None
         try:
-            self._learn(answers)
+            self._standing = self._processor.health.hear(heard)
+            if self._pipeline.caches:
+                good = {call.request: answer for call, _, answer in answers if isinstance(answer, Answer)}
+                self._pipeline.remember(self._db, good)
         except DatabaseError as error:  # the answers themselves are what matters
             log("WARNING", "What answers teach could not be kept", session_id=self._session, reason=str(error))
-        self._advance([(self._talks[call.item.number], answer) for call, answer in answers])
-
-    def _learn(self, answers: Sequence[tuple[PlannedCall, Answer | Failure]]) -> None:
-        """Keep the pace an upstream asked for, and answers for other sessions."""
-        for _, answer in answers:
-            if isinstance(answer, Failure) and answer.code == RATE_LIMITED:
-                slow_down(
-                    self._db,
-                    self._settings.upstream,
-                    self._processor.limits,
-                    said=answer.limits,
-                    retry_after=answer.retry_after,
-                )
-        if self._pipeline.caches:
-            good = {call.request: answer for call, answer in answers if isinstance(answer, Answer)}
-            self._pipeline.remember(self._db, good)
 
     def _call_end(self, call: PlannedCall, answer: Answer | Failure) -> CallEnd:
         unknown = isinstance(answer, Failure) and answer.call_state == "unknown"
@@ -339,13 +395,13 @@ class _Run:
                 ending.result["from_cache"] = not talk.asked
             return self._settlement(talk.item, ending, call=talk.paid)
         policy = RetryPolicy(max_failures=self._settings.max_failures, base=self._settings.retry_base)
-        limited = ending.code == RATE_LIMITED
+        patient = self._asks_for_patience(ending)
         step = next_step(
             ending.kind,
             failures=talk.item.failures,
             policy=policy,
-            retry_after=ending.retry_after,
-            snoozes=talk.item.snoozes if limited else None,
+            retry_after=max(ending.retry_after or 0.0, self._standing.probe_in if self._standing else 0.0),
+            snoozes=talk.item.snoozes if patient else None,
         )
         if step.hold:
             self._settler.hold(Hold.SYSTEMIC, f"{ending.code}: {ending.message}", since=self._began)
@@ -354,12 +410,22 @@ class _Run:
             outcome=Outcome.FAILED if step.wait is None else None,
             code=ending.code,
             counts=step.counts,
-            snoozed=limited and not step.counts,
+            snoozed=patient and not step.counts,
             due_in=step.wait or 0.0,
             error_code=ending.code,
             error_message=ending.message,
             call=talk.paid,
         )
+
+    def _asks_for_patience(self, ending: Failure) -> bool:
+        """Whether the item is not to blame, nor yet the session: it may go well for it soon, without using up a try."""
+        if ending.code in (RATE_LIMITED, UNFINISHED):
+            return True
+        if self._standing is None:
+            return False
+        if ending.kind is ErrorClass.SYSTEMIC:
+            return not self._standing.dominates
+        return ending.code in AWAY and self._standing.tripped
 
     def _cost(self, call: PlannedCall, answer: Answer | Failure) -> int:
         """What the call cost; an answer that does not say what it used is taken to have cost what was reserved."""

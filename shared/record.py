@@ -70,11 +70,13 @@ class Record:
         return end
 
     def finish(self, line: int) -> tuple[list[str], Defect | None]:
-        """The cells, or an excerpt of them and the defect; `line` is where the record begins."""
+        """The cells, or of a refused record what can be shown, and the defect; `line` is where it begins."""
         if self._in_line:
             self.lines += 1
         text = "".join(self._kept or ())
         defect = self._unclosed(line) or self._beyond_limits(line) or self._undecodable(text, line)
+        if defect and defect.code == "input.encoding":
+            return list(map(printable, self._cells(text))), defect
         return (self._shown() if defect else self._cells(text)), defect
 
     def _follow(self, text: str) -> tuple[int, int | None]:

@@ -17,10 +17,14 @@ from shared.dispatch import Dispatcher
 from shared.errors import DatabaseError, StatementFailed, StorageError
 from shared.ingest import Ingest
 from shared.logs import log
+from shared.pending import Pending
+from shared.pipelines import PIPELINES
 from shared.sessions import Sessions
+from shared.settling import stop_if_too_many_failed
 from shared.storage import Store
 
 ROUND_EVERY = 2.0
+MOST_COUNTED = 10_000_000  # failed items of a session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,7 @@ class Rescuer:
     ) -> None:
         self._db, self._store, self._dispatcher = db, store, dispatcher
         self._ingest, self._sessions, self._settings = ingest, sessions, settings
+        self._pending = Pending(store, settings.results_bucket)
 
     def run(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> int:
         """Rounds until just before the next call, as long as any session has open work; answers how many."""
@@ -67,8 +72,9 @@ class Rescuer:
         sessions = self._db.rows("unfinished_sessions")
         for row in sessions:
             try:
-                freed += self._free(row["id"], grace)
+                freed += self._free(row["id"], row["pipeline"], grace)
                 notices += self._find_lost(row["id"], row["pipeline"], lost_after)
+                stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
                 if row["cancelled"]:
                     self._sessions.end_cancelled(row["id"])
                 else:
@@ -88,7 +94,17 @@ class Rescuer:
             log("INFO", "Rescue found something", freed=freed, notices=notices, files=len(files), expired=expired)
         return found
 
-    def _free(self, session: UUID, grace: float) -> int:
+    def _free(self, session: UUID, pipeline: str, grace: float) -> int:
+        """Free the items of workers that died, once the answers they put aside are written."""
+        dead = self._db.row("leases_to_retire", session=session, grace=grace)
+        if dead is None or not dead["any"]:
+            return 0
+        if pipeline in PIPELINES and PIPELINES[pipeline].paid:
+            try:
+                self._pending.take_in(self._db, session)
+            except StorageError as error:  # freed now, its items could be paid for a second time
+                log("WARNING", "Answers put aside cannot be read", session_id=session, reason=str(error))
+                return 0
         freed = self._db.rows("retire_leases", session=session, grace=grace)
         for item in freed:
             log(

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from shared.config import Settings
+from shared.config import Settings, UpstreamLimits
 from shared.db import Database, Row
 from shared.dispatch import Dispatcher
 from shared.errors import Conflict, Gone, InputError, NotFound, UsageError
 from shared.options import MICROS, Options
+from shared.payment import payment
 from shared.pipelines import PIPELINES
+from shared.quoting import Quoter
 from shared.states import Hold, Outcome, SessionStatus
 
 CANCEL_SECONDS = 20.0
@@ -57,7 +59,8 @@ def check_joins(db: Database, session: UUID, slug: str, options: Options) -> Non
         other = ", ".join(name.replace("_", "-") for name, value in own.items() if has[name] != value)
         reason = f"has another {other} and keeps it" if other else None
     if reason:
-        message = f"The file cannot join session {session}, which {reason}; drop it as a session of its own."
+        remedy = "drop it under another name as a session of its own"
+        message = f"The file cannot join session {session}, which {reason}; {remedy}."
         raise InputError(message, code="input.session")
 
 
@@ -94,7 +97,7 @@ class Sessions:
 
     def status(self, session: UUID) -> Row:
         """How the session stands: counts, progress, money, rate and what binds it (design §6)."""
-        found = self.get(session)
+        found = self._quoted(self.get(session))
         counted = {row["outcome"]: row for row in self._db.rows("session_counts", session=session)}
         counts = {outcome.value: int(counted[outcome]["items"]) if outcome in counted else 0 for outcome in Outcome}
         opened = int(counted["open"]["items"]) if "open" in counted else 0
@@ -110,6 +113,8 @@ class Sessions:
             else None
         )
         ended = SessionStatus(found["status"]).ended
+        settings = self._settings.pipelines.get(slug)
+        stands = self._db.row("upstream_stands", upstream=settings.upstream) if settings and opened else None
         return {
             "session_id": str(found["id"]),
             "pipeline": found["pipeline"],
@@ -127,25 +132,36 @@ class Sessions:
             "spent_usd": found["spent"] / MICROS,
             "reserved_usd": found["reserved"] / MICROS,
             "budget_usd": None if found["budget"] is None else found["budget"] / MICROS,
+            "quote": found["quote"],
             "calls": {state: int(row["calls"]) for state, row in calls.items()},
             "items_per_second": per_second,
             "eta_seconds": round(opened / per_second, 1) if opened and per_second else (0.0 if not opened else None),
-            "bound_by": self._bound_by(found, opened),
+            "bound_by": self._bound_by(found, opened, stands),
+            "breaker": _breaker(stands) if opened else None,
             "trace_id": found["trace_id"],
             "created_at": found["created_at"].isoformat(),
             "completed_at": found["completed_at"] and found["completed_at"].isoformat(),
             "expires_at": found["expires_at"].isoformat(),
         }
 
-    def _bound_by(self, found: Row, opened: int) -> str | None:
+    def _quoted(self, found: Row) -> Row:
+        """The session, with its quote if it waits for approval: whoever sees `quoted` finds what to approve."""
+        if found["status"] != SessionStatus.QUOTED or found["quoted_epoch"] == found["epoch"]:
+            return found
+        session: UUID = found["id"]
+        if Quoter(self._db, self._settings).quote(session):
+            self._dispatcher.nudge(session)
+        return self.get(session)
+
+    def _bound_by(self, found: Row, opened: int, stands: Row | None) -> str | None:
         """What keeps the session from going faster, in a word; None when nothing is left to do."""
         if not opened:
             return None
         if found["status"] in (SessionStatus.PAUSED, SessionStatus.QUOTED):
             return "hold" if found["status"] == SessionStatus.PAUSED else "approval"
-        settings = self._settings.pipelines.get(found["pipeline"])
-        paced = settings and self._db.row("upstream_is_paced", upstream=settings.upstream)
-        return "rate_limit" if paced and paced["so"] else "upstream"
+        if stands is not None and stands["breaker"] != "closed":
+            return "breaker"
+        return "rate_limit" if stands is not None and stands["paced"] else "upstream"
 
     def pause(self, session: UUID, *, reason: str = "paused by a person") -> None:
         """Stop handing out items; calls in flight end and are settled. Raises Conflict where nothing works."""
@@ -155,7 +171,10 @@ class Sessions:
             raise Conflict(f"The session is {found['status']}; only one that still works can be paused.")
 
     def resume(self, session: UUID, *, budget_usd: float | None = None) -> None:
-        """Lift a hold, with a new budget if one is given; raises Conflict on a cancelled session."""
+        """Lift a hold, with a new budget if one is given; raises Conflict on a cancelled session.
+
+        What failed of its upstream before counts no more, and items that wait for a time of their own are due at once.
+        """
         found = self._alive(session)
         if found["status"] == SessionStatus.COMPLETED:
             raise Conflict("The session is completed; reprocess runs items of it again.")
@@ -167,6 +186,11 @@ class Sessions:
             )
         if self._db.row("resume_session", session=session, budget=budget) is None:
             raise Conflict(f"The session is {found['status']}; it cannot be resumed.")
+        if settings := self._settings.pipelines.get(found["pipeline"]):
+            limits = self._settings.upstreams.get(settings.upstream, UpstreamLimits())
+            self._db.rows("reset_upstream", upstream=settings.upstream, probe_wait=limits.probe_wait)
+        while (made := self._db.row("make_due", session=session)) and made["items"]:
+            pass
         self._dispatcher.nudge(session)
 
     def approve(self, session: UUID) -> None:
@@ -192,11 +216,24 @@ class Sessions:
         self._dispatcher.nudge(session)
         return ended
 
-    def reprocess(self, session: UUID, *, outcomes: Sequence[str] = (Outcome.FAILED,), key: str | None = None) -> int:
-        """Open settled items again, by outcome or one by key, as a new round; answers how many.
+    def reprocess(
+        self,
+        session: UUID,
+        *,
+        outcomes: Sequence[str] | None = None,
+        error_codes: Sequence[str] = (),
+        key: str | None = None,
+        prompt: str | None = None,
+    ) -> int:
+        """Open settled items again as a new round, how the old one ended being kept; answers how many.
 
+        What is given narrows: outcomes, error codes (or codes), one key, the prompt that made the result. Where no
+        outcomes are given they are failed; with error codes or a key any; with a prompt those that hold an answer.
         Raises UsageError for an outcome that cannot run again, Gone after expiry, Conflict on a cancelled session.
         """
+        if outcomes is None:
+            answered = (Outcome.ENRICHED, Outcome.UNCHANGED) if prompt else (Outcome.FAILED,)
+            outcomes = sorted(REPROCESSABLE) if error_codes or key else answered
         unknown = sorted(set(outcomes) - REPROCESSABLE)
         if unknown:
             choices = ", ".join(sorted(REPROCESSABLE))
@@ -209,8 +246,9 @@ class Sessions:
         opened, after = 0, 0
         while True:
             row = self._db.row(
-                "reprocess_items", session=session, outcomes=[] if key else list(outcomes), key=key, after=after
-            )
+                "reprocess_items", session=session, outcomes=list(outcomes), error_codes=list(error_codes), key=key,
+                prompt=prompt, after=after,
+            )  # fmt: skip
             if row is None or not row["opened"]:
                 break
             opened, after = opened + int(row["opened"]), row["last"]
@@ -247,6 +285,7 @@ class Sessions:
             "sound": not findings,
             "findings": findings,
             "calls": {row["state"]: int(row["calls"]) for row in calls},
+            "payment": payment(self._db, session),
         }
 
     def _ended(self, session: UUID) -> int:
@@ -260,6 +299,18 @@ class Sessions:
         if found["status"] == SessionStatus.CANCELLED:
             raise Conflict("The session is cancelled.")
         return found
+
+
+def _breaker(stands: Row | None) -> Row | None:
+    """An upstream's breaker while it keeps calls back."""
+    if stands is None or stands["breaker"] == "closed":
+        return None
+    return {
+        "state": stands["breaker"],
+        "reason": stands["reason"],
+        "since": stands["opened_at"].isoformat(),
+        "next_probe_at": stands["next_probe_at"].isoformat(),
+    }
 
 
 def known_session(text: Any) -> UUID:

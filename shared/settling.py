@@ -10,14 +10,18 @@ from uuid import UUID
 from shared import items as ledger
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import LedgerDown, StatementFailed
-from shared.items import Claimed, Settlement
+from shared.errors import LedgerDown, StatementFailed, StorageError
+from shared.items import Claimed, Settlement, Terms
 from shared.logs import log
 from shared.options import Options
+from shared.pending import Pending
 from shared.pipelines.base import Pipeline
 from shared.states import Hold, Outcome
 
 _T = TypeVar("_T")
+
+# Failed items are counted with every message that adds to them up to here; beyond that rescue counts, every 2 s.
+COUNTED_AT_ONCE = 2_000
 
 
 class Settler:
@@ -33,9 +37,15 @@ class Settler:
         *,
         deadline: float,
         linger: float,
+        pending: Pending | None = None,
     ) -> None:
         self._db, self._dispatcher, self._pipeline = db, dispatcher, pipeline
-        self._session, self._claimed = session, claimed
+        self._session, self._claimed, self._pending = session, claimed, pending
+        self._terms = Terms(
+            pipeline=pipeline.slug,
+            configuration=pipeline.configuration,
+            skip_existing=claimed.options.skip_existing,
+        )
         self._deadline, self._linger = deadline, linger
         self._began = time.monotonic()
 
@@ -53,17 +63,20 @@ class Settler:
         return _patiently(lambda: self._db.rows(name, **params), self._deadline)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write settlements together; one that PostgreSQL refuses for good is found by writing them one by one."""
+        """Write settlements together; one that PostgreSQL refuses for good is found by writing them one by one.
+
+        What was paid for and cannot be written before the handler's deadline is put aside; then raises LedgerDown.
+        """
         if not settlements:
             return
-        options, began = self._claimed.options, time.monotonic()
+        began = time.monotonic()
         try:
             verdicts = _patiently(
-                lambda: ledger.settle(
-                    self._db, self._session, settlements, pipeline=self._pipeline.slug, options=options
-                ),
-                self._deadline,
+                lambda: ledger.settle(self._db, self._session, settlements, terms=self._terms), self._deadline
             )
+        except LedgerDown:
+            self._put_aside(settlements)
+            raise
         except StatementFailed as error:
             if len(settlements) > 1:
                 self._settle_each(settlements)
@@ -77,6 +90,21 @@ class Settler:
                 self._dispatcher.due_in(self._session, one.due_in)  # dispatched when it is due, if that is soon
             verdict = verdicts.get(one.item.number, "gone")
             _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
+        if any(one.outcome is Outcome.FAILED for one in settlements):
+            stop_if_too_many_failed(self._db, self._session, most=COUNTED_AT_ONCE)
+
+    def _put_aside(self, settlements: Sequence[Settlement]) -> None:
+        """Keep paid answers in the results bucket until the ledger is back."""
+        if self._pending is None:
+            return
+        try:
+            kept = self._pending.put(self._session, settlements, terms=self._terms)
+        except StorageError as error:
+            log("ERROR", "Paid answers are lost: neither ledger nor bucket took them", session_id=self._session,
+                reason=str(error), items=[one.item.number for one in settlements if one.call])  # fmt: skip
+            return
+        if kept:
+            log("WARNING", "Paid answers put aside: the ledger is away", session_id=self._session, answers=kept)
 
     def _settle_each(self, settlements: Sequence[Settlement]) -> None:
         """Write settlements one by one; one that cannot be written keeps none of the others from it."""
@@ -103,6 +131,17 @@ class Settler:
             error_message=str(error),
             call=settlement.call,
         )
+
+
+def stop_if_too_many_failed(db: Database, session: UUID, *, most: int) -> bool:
+    """Whether the session stops now, having more failed items than its option max-failed tolerates.
+
+    Counts up to `most` of them; what is never run stays available, and resume begins the count anew.
+    """
+    stopped = db.row("stop_too_many_failed", session=session, most=most)
+    if stopped is not None:
+        log("ERROR", "Session stopped: too many items failed", session_id=session, reason=stopped["error_message"])
+    return stopped is not None
 
 
 def _patiently(write: Callable[[], _T], deadline: float) -> _T:

@@ -28,6 +28,12 @@ class Store(Protocol):
     def find(self, bucket: str, name: str) -> UploadedObject:
         """The newest generation of an object."""
 
+    def names(self, bucket: str, prefix: str) -> list[str]:
+        """The names of all objects below a prefix."""
+
+    def read(self, bucket: str, name: str) -> bytes:
+        """The whole of a small object."""
+
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         """Delete every object below a prefix; answers how many."""
 
@@ -145,6 +151,17 @@ class CloudStore:
         with translated():
             blob.reload(timeout=TIMEOUT)
         return UploadedObject.from_resource({**blob._properties, "bucket": bucket, "name": name})
+
+    def names(self, bucket: str, prefix: str) -> list[str]:
+        """The names of all objects below a prefix; raises StorageDown."""
+        with translated():
+            return [str(blob.name) for blob in self.client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT)]
+
+    def read(self, bucket: str, name: str) -> bytes:
+        """The whole of a small object; raises ObjectGone or StorageDown."""
+        with translated():
+            content: bytes = self.client().bucket(bucket).blob(name).download_as_bytes(timeout=TIMEOUT)
+        return content
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         """Delete every object below a prefix; answers how many."""

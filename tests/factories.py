@@ -13,14 +13,14 @@ import pytest
 
 from shared import items as ledger
 from shared.calls import PlannedCall, Verdict, start_calls
-from shared.items import CallEnd, Claimed, Item, Settlement
-from shared.options import Options
+from shared.items import CallEnd, Claimed, Item, Settlement, Terms
 from shared.states import CallState, Outcome
 from shared.upstreams.base import ErrorClass, Failure
 from tests.workbench import Workbench, artist_id
 
 _T = TypeVar("_T")
 LEASE = 130.0
+TERMS = Terms(pipeline="artists", configuration="artist-bio/1 gpt-5-mini")
 RESERVE = 1_000
 COST = 300
 
@@ -102,7 +102,7 @@ def broken(call: PlannedCall, state: CallState = CallState.FAILED, *, outcome: O
 def settle(bench: Workbench, *settlements: Settlement) -> dict[int, str]:
     """By item what became of its settlement."""
     session = settlements[0].item.session
-    return ledger.settle(bench.db, session, settlements, pipeline="artists", options=Options())
+    return ledger.settle(bench.db, session, settlements, terms=TERMS)
 
 
 def failure(kind: ErrorClass, *, code: str = "upstream.server_error", **more: Any) -> Failure:

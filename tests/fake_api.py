@@ -28,7 +28,32 @@ def status_of(session: UUID = SESSION, **changes: Any) -> dict[str, Any]:
         **{outcome.value: 0 for outcome in Outcome}, "enriched": 10, "progress_percent": 100.0, "spent_usd": 0.0125,
         "reserved_usd": 0.0, "budget_usd": None, "calls": {"succeeded": 10}, "items_per_second": 0.0,
         "eta_seconds": 0.0, "bound_by": None, "trace_id": "ab" * 16, "created_at": "2026-11-21T00:00:00+00:00",
-        "completed_at": "2026-11-21T00:00:09+00:00", "expires_at": "2026-12-21T00:00:00+00:00", **changes,
+        "completed_at": "2026-11-21T00:00:09+00:00", "expires_at": "2126-12-21T00:00:00+00:00", **changes,
+    }  # fmt: skip
+
+
+def payment_of(**changes: Any) -> dict[str, Any]:
+    """A proof of payment as the API answers it; of ten succeeded calls unless changed."""
+    model = {"model": "gpt-5-mini", "calls": 10, "tokens_in": 1_000, "tokens_out": 2_000, "cost_usd": 0.0125}
+    return {
+        "session_id": str(SESSION), "started": 0, "succeeded": 10, "failed": 0, "unknown": 0, "duplicates_absorbed": 0,
+        "items_paid_more_than_once": 0, "repeated": 0, "by_model": [model], "spent_usd": 0.0125, "reserved_usd": 0.0,
+        "budget_usd": None, **changes,
+    }  # fmt: skip
+
+
+def quote_of(**changes: Any) -> dict[str, Any]:
+    """A quote of ten rows as the API answers it."""
+    return {
+        "rows": 12, "rejected": 1, "duplicates": 1, "to_run": 10, "reusable": 0, "free": 0,
+        "requests": {"low": 10, "likely": 10, "high": 10}, "tokens_in": {"low": 2_700, "likely": 3_600, "high": 14_000},
+        "tokens_out": {"low": 600, "likely": 3_000, "high": 12_000},
+        "usd": {"low": 0.000581, "likely": 0.001867, "high": 0.007778},
+        "duration_seconds": 64.0, "bound_by": "requests",
+        "limits": {"requests": 10.0, "tokens": None, "period": 60.0, "concurrency": 128}, "basis": "no history yet",
+        "model": "gpt-6-luna", "prompt": "artist-bio/1", "prices_read_on": "2026-11-20", "budget_usd": None,
+        "budget_holds_likely": None, "budget_holds_high": None, "approve_above_usd": None, "waits_because": None,
+        **changes,
     }  # fmt: skip
 
 

@@ -90,6 +90,14 @@ class FakeStore:
     def find(self, bucket: str, name: str) -> UploadedObject:
         return next(one for one in reversed(self.written) if (one.bucket, one.name) == (bucket, name))
 
+    def names(self, bucket: str, prefix: str) -> list[str]:
+        return sorted(name for where, name in self.objects if where == bucket and name.startswith(prefix))
+
+    def read(self, bucket: str, name: str) -> bytes:
+        if (bucket, name) not in self.objects:
+            raise ObjectGone
+        return self.objects[bucket, name][1]
+
     def delete_prefix(self, bucket: str, prefix: str) -> int:
         gone = [key for key in self.objects if key[0] == bucket and key[1].startswith(prefix)]
         for key in gone:

@@ -12,6 +12,7 @@ from shared.dispatch import Dispatcher
 from shared.finalizing import Finalizer
 from shared.ingest import Ingest
 from shared.messages import ItemsNotice, decode_continuation, decode_finalize
+from shared.pending import Pending
 from shared.pipelines import pipeline
 from shared.processing import Processor
 from shared.rescuing import Rescuer
@@ -38,7 +39,7 @@ _MOMENTS = {
     "files": ("lease_expires_at", "updated_at"),
     "items": ("lease_expires_at", "due_at", "dispatched_at", "finalized_at"),
     "calls": ("started_at", "finished_at"),
-    "upstreams": ("requests_tat", "tokens_tat", "recovers_at"),
+    "upstreams": ("requests_tat", "tokens_tat", "recovers_at", "next_probe_at", "opened_at", "reset_at"),
 }
 
 
@@ -79,7 +80,8 @@ class Workbench:
             self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
         else:
             self.pipeline.__dict__["_tmdb"] = self.upstream
-        self.processor = Processor(self.db, self.dispatcher, self.pipeline, self.settings)
+        self.pending = Pending(self.store, "out")
+        self.processor = Processor(self.db, self.dispatcher, self.pipeline, self.settings, self.pending)
         self.finalizer = Finalizer(self.db, self.store, self.dispatcher, self.settings)
         self.rescuer = Rescuer(self.db, self.store, self.dispatcher, self.ingest, self.sessions, self.settings)
 
@@ -116,7 +118,9 @@ class Workbench:
 
     def make_due(self, session: UUID) -> None:
         """Let the time pass that items and upstreams wait for."""
-        self.execute("UPDATE upstreams SET requests_tat = now(), tokens_tat = now()")
+        self.execute(
+            "UPDATE upstreams SET requests_tat = now(), tokens_tat = now(), next_probe_at = least(next_probe_at, now())"
+        )
         self.execute(f"UPDATE items SET due_at = now() WHERE session_id = '{session}' AND due_at > now()")
 
     def pass_time(self, seconds: float) -> None:

@@ -8,12 +8,19 @@ from flask import Request
 from shared.app import App
 from shared.config import Settings
 from shared.messages import ItemsNotice
+from shared.pending import Pending
 from shared.pipelines import needs, pipeline
 from shared.processing import Processor
 from shared.serving import Response, answer_push
 
-app = App(Settings.from_env(needs=("PIPELINE", *needs(os.environ.get("PIPELINE")))), name="process")
-processor = Processor(app.db, app.dispatcher, pipeline(app.settings.pipeline, app.settings), app.settings)
+app = App(Settings.from_env(needs=("PIPELINE", "RESULTS_BUCKET", *needs(os.environ.get("PIPELINE")))), name="process")
+processor = Processor(
+    app.db,
+    app.dispatcher,
+    pipeline(app.settings.pipeline, app.settings),
+    app.settings,
+    Pending(app.store, app.settings.results_bucket),
+)
 
 
 def warm() -> None:

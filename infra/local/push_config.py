@@ -50,6 +50,8 @@ class Faults:
     """Misbehaviour for tests, decided by a seeded generator in order of arrival."""
 
     duplicate: float = 0.0  # share of messages delivered twice
+    late: float = 0.0  # share of deliveries held back by up to `late_by` seconds, so that others overtake them
+    late_by: float = 2.0
     refuse: float = 0.0  # share of deliveries that fail without reaching the function, as a platform 429 does
     seed: int = 0
 

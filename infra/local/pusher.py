@@ -213,9 +213,15 @@ class Feed:
             return
         held = Held(message, received.ack_id)
         self.held[message.message_id] = held
-        self.ready.append(held)
+        self._queue(held)
         if self._faults.duplicate and self._random.random() < self._faults.duplicate:
-            self.ready.append(Held(message, copy=True))
+            self._queue(Held(message, copy=True))
+
+    def _queue(self, held: Held) -> None:
+        if self._faults.late and self._random.random() < self._faults.late:
+            self._loop.call_later(self._random.uniform(0, self._faults.late_by), self._again, held)
+        else:
+            self.ready.append(held)
 
     def _start(self) -> None:
         while self._tasks and self.ready and self._pushes < self.entry.parallel:

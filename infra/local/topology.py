@@ -1,7 +1,8 @@
 """What infra/topology.yaml says, typed, with the environment each function gets from it.
 
 Only what the local stack needs is read here; keys that matter to the
-cloud alone (memory, instances) pass unread. `pipelines` and `upstreams` travel to the functions as they stand.
+cloud alone (memory, instances) pass unread. `upstreams` travel to the functions as they stand, `pipelines` with the
+threads, pool and instances of their functions.
 """
 
 from __future__ import annotations
@@ -142,6 +143,13 @@ class Topology(_Part):
         """Variable -> name of each bucket."""
         return {bucket.env: self.full_name(key) for key, bucket in self.buckets.items()}
 
+    def _as_deployed(self, slug: str, about: Any) -> Any:
+        """A pipeline with what quotes want to know of its function, of which one instance runs here."""
+        for function in self.functions.values():
+            if function.pipeline == slug and isinstance(about, dict):
+                return {**about, "threads": function.threads, "pool_size": function.pool_size, "instances": 1}
+        return about
+
     def function_env(self, name: str, *, project: str, offered: Mapping[str, str]) -> dict[str, str]:
         """The variables function `name` is given: those topology.yaml lists for it, and no others.
 
@@ -152,7 +160,7 @@ class Topology(_Part):
         known = {
             "GOOGLE_CLOUD_PROJECT": project,
             "TOPIC_PREFIX": self.full_name(""),
-            "PIPELINES": json.dumps(self.pipelines),
+            "PIPELINES": json.dumps({slug: self._as_deployed(slug, about) for slug, about in self.pipelines.items()}),
             "UPSTREAMS": json.dumps(self.upstreams),
             "DB_POOL_SIZE": str(function.pool_size),
             "THREADS": str(function.threads),

@@ -14,6 +14,7 @@ from flask import Request, Response
 from shared.api.forms import form_of
 from shared.api.movies import check_shown, links, one_of, page_of
 from shared.api.requests import (
+    CallsQuery,
     ItemsQuery,
     MatchBody,
     MoviesQuery,
@@ -30,8 +31,10 @@ from shared.config import Settings
 from shared.db import Database, Row
 from shared.errors import Conflict, Gone
 from shared.logs import log
+from shared.payment import calls_page, item_document, payment
 from shared.pipelines import PIPELINES
-from shared.results import reject_lines, result_lines
+from shared.rejects import file_name, reject_lines
+from shared.results import result_lines
 from shared.sessions import Sessions, known_session
 from shared.storage import Store
 from shared.tracing import trace_of
@@ -41,6 +44,8 @@ HELLO = """This is the API of Rowlift. Every answer is JSON unless said otherwis
 POST /api/upload                   files as multipart/form-data, with `pipeline` and the options as fields
 GET  /api/sessions                 the newest sessions
 GET  /api/session/ID               one session with its files; /status, /items, /verify say more
+GET  /api/session/ID/items/ITEM    one item with its earlier rounds and its calls
+GET  /api/session/ID/calls         what was paid, and that nothing was paid twice; ?list=true names every call
 GET  /api/session/ID/results       its settled items as JSON lines; /rejects as CSV
 GET  /api/session/ID/movies        its films, sorted and filtered; /movies/ITEM is one with its diary and reviews
 POST /api/session/ID/pause         also /resume, /cancel, /approve, /reprocess
@@ -125,6 +130,22 @@ class Handlers:
         page, more = rows[: query.limit], len(rows) > query.limit
         return json_response({"items": page, "next": page[-1]["item_no"] if more else None})
 
+    def item(self, request: Request, session: str, item_no: int) -> Response:
+        """One item with its earlier rounds and its calls."""
+        NoQuery.of(request)
+        return json_response(item_document(self._db, self._kept(session)["id"], item_no))
+
+    def calls(self, request: Request, session: str) -> Response:
+        """What was paid, also after the session has expired; with `list` a page of the calls themselves."""
+        query = CallsQuery.of(request)
+        known: UUID = self._sessions.get(known_session(session))["id"]
+        report = payment(self._db, known)
+        if not query.list:
+            return json_response(report)
+        found = calls_page(self._db, known, state=query.state, after=query.after, size=query.limit + 1)
+        page, more = found[: query.limit], len(found) > query.limit
+        return json_response({**report, "calls": page, "next": page[-1]["id"] if more else None})
+
     def results(self, request: Request, session: str) -> Response:
         """The items settled by now as JSON lines in item order, streamed."""
         query = ResultsQuery.of(request)
@@ -143,7 +164,7 @@ class Handlers:
         NoQuery.of(request)
         found = self._kept(session)
         answer = _streamed(reject_lines(self._db, found["id"]), "text/csv", session=found["id"])
-        answer.headers["Content-Disposition"] = f'attachment; filename="rejects-{found["id"]}.csv"'
+        answer.headers["Content-Disposition"] = f'attachment; filename="{file_name(found["id"])}"'
         return answer
 
     def movies(self, request: Request, session: str) -> Response:
@@ -181,7 +202,9 @@ class Handlers:
     def reprocess(self, request: Request, session: str) -> Response:
         """Run settled items again."""
         known, body = known_session(session), ReprocessBody.of(request)
-        opened = self._sessions.reprocess(known, outcomes=body.outcomes, key=body.key)
+        opened = self._sessions.reprocess(
+            known, outcomes=body.outcomes, error_codes=body.error_codes or (), key=body.key, prompt=body.prompt
+        )
         _note(request, known, opened=opened)
         return json_response({"opened": opened, "status": self._sessions.status(known)})
 

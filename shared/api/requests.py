@@ -12,7 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import InputError
 from shared.problems import NOT_JSON, Fault, InvalidRequest
-from shared.states import ItemState, Outcome
+from shared.states import CallState, ItemState, Outcome
 from shared.text import clean
 
 BODY_LIMIT = 64 * 1024
@@ -77,6 +77,15 @@ class ResultsQuery(_Query):
     after: ItemNumber | None = None
 
 
+class CallsQuery(_Query):
+    """Whether the calls themselves are wanted, and which: `limit` of them behind call `after`, in one state."""
+
+    list: bool = False
+    after: UUID | None = None
+    limit: int = Field(default=100, ge=1, le=1_000)
+    state: CallState | None = None
+
+
 class MoviesQuery(_Query):
     """Which films of a session, in which order: `limit` of them behind the first `offset`."""
 
@@ -110,10 +119,12 @@ class _Body(_Sent):
 
 
 class ReprocessBody(_Body):
-    """Which settled items run again: by outcome, or one by its key."""
+    """Which settled items run again; what is given narrows."""
 
-    outcomes: list[str] = Field(default=[Outcome.FAILED.value], min_length=1, max_length=len(Outcome))
+    outcomes: list[str] | None = Field(default=None, min_length=1, max_length=len(Outcome))
+    error_codes: list[Text] | None = Field(default=None, min_length=1, max_length=100)
     key: Text | None = None
+    prompt: Text | None = None
 
 
 class PauseBody(_Body):

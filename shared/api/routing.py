@@ -62,6 +62,8 @@ def _paths(handlers: Handlers) -> Map:
         one: handlers.session,
         f"{one}/status": handlers.status,
         f"{one}/items": handlers.items,
+        f"{one}/items/{item}": handlers.item,
+        f"{one}/calls": handlers.calls,
         f"{one}/results": handlers.results,
         f"{one}/rejects": handlers.rejects,
         f"{one}/verify": handlers.verify,

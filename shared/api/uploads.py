@@ -16,9 +16,11 @@ from shared.config import Settings
 from shared.db import Database
 from shared.errors import InputError, StorageDown
 from shared.files import check_options, part_of, register
-from shared.options import Approve, Options
+from shared.options import Options
 from shared.pipelines import PIPELINES
 from shared.problems import Fault, InvalidRequest
+from shared.quoting import first_approval
+from shared.rejects import session_returned_to
 from shared.sessions import check_joins, session_of_export
 from shared.storage import Store
 from shared.tracing import new_trace_id
@@ -73,7 +75,8 @@ class Uploads:
         Raises InputError if they cannot join it, StorageDown naming it if only some of them could be stored.
         """
         check_options(upload.options, PIPELINES[upload.pipeline](self._settings))
-        metadata, session = dict(upload.spelled), upload.options.session
+        metadata = dict(upload.spelled)
+        session = upload.options.session or session_returned_to(self._db, *upload.objects)
         if session is None and (grouping := PIPELINES[upload.pipeline].grouping) is not None:
             session = session_of_export(self._db, self._bucket, grouping.export(next(iter(upload.objects))))
         elif session is None:
@@ -98,7 +101,8 @@ class Uploads:
         uploaded, line = self._store.find(self._bucket, name), PIPELINES[upload.pipeline](self._settings)
         register(
             self._db, uploaded, session, part=part_of(uploaded, line), options=upload.options,
-            pipeline=upload.pipeline, trace_id=trace_id,
+            pipeline=upload.pipeline, approval=first_approval(upload.options, upload.pipeline, self._settings),
+            trace_id=trace_id,
         )  # fmt: skip
 
     def _announce(self, session: UUID, upload: Upload, trace_id: str | None) -> None:
@@ -110,7 +114,7 @@ class Uploads:
             options=upload.options.model_dump(mode="json", exclude={"session"}),
             source=f"gs://{self._bucket}/{next(iter(upload.objects))}",
             budget=upload.options.budget,
-            approval="awaited" if upload.options.approve is Approve.ASK else "none",
+            approval=first_approval(upload.options, upload.pipeline, self._settings),
             trace_id=trace_id or new_trace_id(),
         )
 

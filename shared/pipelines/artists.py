@@ -11,10 +11,11 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from shared.config import Settings
-from shared.options import OnMissing, Options
+from shared.forecasts import ENOUGH_CALLS, Forecast, Preview, Range, Spoken, prompted
+from shared.options import OnMissing, Options, Reuse
 from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Upstream, ValidRow
 from shared.states import Outcome
-from shared.text import clean
+from shared.text import clean, shortened
 from shared.upstreams.base import Answer, Failure, TextAnswer, Usage
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from shared.upstreams.prices import Price
 
 DEFAULT_PROMPT = "artist-bio/1"
+# What is taken for an answer until enough are known: the prompt asks for 120 to 180 words, up to about 260 tokens, and
+# with low effort a third of the answers take some reasoning. One to three sentences are the least.
+USUAL_TOKENS, LEAST_TOKENS = 300, 60
+USUAL_SECONDS = 4.0
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 _HEX = re.compile(r"[0-9a-fA-F]{32}").fullmatch
@@ -143,6 +148,60 @@ class Artists:
         """The answer's tokens at the price of the model that was asked."""
         return self._price.cost(answer.usage) if answer.usage else 0
 
+    def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
+        """One call for each artist that neither an earlier answer nor the options settle."""
+        checks = options.writes_domain
+        rows = db.rows(
+            "artists_forecast",
+            session=session,
+            configuration="" if options.reuse is Reuse.NEVER else self.configuration,
+            skip_existing=checks and options.skip_existing,
+            must_exist=checks and options.on_missing is OnMissing.ERROR,
+        )
+        waiting, reusable, free = (sum(row[name] for row in rows) for name in ("items", "reusable", "free"))
+        fixed = len(self._prompt.render(artist_name="", artist_data="").text.encode()) - 2 * len('""')
+        sizes = [(fixed + row["size"], row["items"] - row["reusable"] - row["free"]) for row in rows]
+        spoken = self._spoken(db)
+        taken = prompted(
+            sizes, overhead=_overhead(), worst_output=self._output_limit, spoken=spoken, cost=self._price.cost
+        )
+        calls = waiting - reusable - free
+        return Forecast(
+            to_run=calls,
+            reusable=reusable,
+            free=free,
+            requests=Range(low=calls, likely=calls, high=calls),
+            tokens_in=taken.tokens_in,
+            tokens_out=taken.tokens_out,
+            micros=taken.micros,
+            seconds=spoken.seconds,
+            basis=spoken.basis,
+            model=self._model,
+            prompt=str(self._prompt),
+            prices_read_on=_prices_read_on(),
+        )
+
+    def _spoken(self, db: Database) -> Spoken:
+        """How long answers were with this prompt and model, or what they are taken for."""
+        row = db.row("calls_before", pipeline=self.slug, model=self._model, prompt=str(self._prompt))
+        if row is None or row["calls"] < ENOUGH_CALLS:
+            basis = f"about {USUAL_TOKENS} tokens an answer, as the prompt asks for; no history yet"
+            return Spoken(low=LEAST_TOKENS, likely=USUAL_TOKENS, seconds=USUAL_SECONDS, basis=basis)
+        usual = round(row["tokens_out"])
+        return Spoken(
+            low=int(row["tokens_out_low"]),
+            likely=usual,
+            seconds=float(row["seconds"]),
+            basis=f"{row['calls']} earlier answers of {usual} tokens on average",
+        )
+
+    def preview(self, session: UUID, item_no: int, row: Input, options: Options) -> Preview:
+        """The prompt as it would be sent, and the artist's row."""
+        rendered = self._prompt.render(artist_name=row["artist_name"], artist_data=row["artist_data"])
+        asked = shortened(rendered.input, 4_000)
+        request = {"model": self._model, "instructions": rendered.instructions, "input": asked}
+        return Preview(request=request, effect=_effect(row, options) if options.writes_domain else None)
+
     def _result(self, answer: TextAnswer) -> dict[str, Any]:
         """The bio with everything that says where it came from."""
         usage = answer.usage or Usage()
@@ -158,7 +217,7 @@ class Artists:
     def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
         """The row of table artists, for a bio."""
         result = settled.result
-        if settled.outcome is not Outcome.ENRICHED or result is None:
+        if settled.outcome not in (Outcome.ENRICHED, Outcome.UNCHANGED) or result is None:
             return None
         return {
             "id": row["artist_id"],
@@ -168,6 +227,11 @@ class Artists:
             "model": result["model"],
             "prompt": result["prompt"],
         }
+
+    @property
+    def configuration(self) -> str:
+        """The prompt's name and version, and the model that is asked."""
+        return f"{self._prompt} {self._model}"
 
     @property
     def upstream(self) -> Upstream:
@@ -180,29 +244,58 @@ class Artists:
 
         return load(self._settings.prompt or DEFAULT_PROMPT)
 
+    @property
+    def _model(self) -> str:
+        from shared.upstreams.openai import DEFAULT_MODEL
+
+        return self._settings.openai_model or DEFAULT_MODEL
+
+    @property
+    def _output_limit(self) -> int:
+        from shared.upstreams.openai import DEFAULT_MAX_OUTPUT_TOKENS
+
+        return self._settings.openai_max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+
     @cached_property
     def _price(self) -> Price:
-        from shared.upstreams.openai import DEFAULT_MODEL
         from shared.upstreams.prices import price_of
 
-        return price_of(self._settings.openai_model or DEFAULT_MODEL)
+        return price_of(self._model)
 
     @cached_property
     def _openai(self) -> OpenAIUpstream:
-        from shared.upstreams.openai import (
-            DEFAULT_BASE_URL,
-            DEFAULT_MAX_OUTPUT_TOKENS,
-            DEFAULT_MODEL,
-            OpenAIUpstream,
-        )
+        from shared.upstreams.openai import DEFAULT_BASE_URL, OpenAIUpstream
 
         return OpenAIUpstream(
             api_key=self._settings.openai_api_key.get_secret_value(),
             base_url=self._settings.openai_base_url or DEFAULT_BASE_URL,
-            model=self._settings.openai_model or DEFAULT_MODEL,
-            max_output_tokens=self._settings.openai_max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,
+            model=self._model,
+            max_output_tokens=self._output_limit,
             request_timeout=self._settings.pipelines[self.slug].request_timeout,
         )
+
+
+def _overhead() -> int:
+    from shared.upstreams.openai import OVERHEAD_TOKENS
+
+    return OVERHEAD_TOKENS
+
+
+def _prices_read_on() -> str:
+    from shared.upstreams.prices import read_on
+
+    return read_on()
+
+
+def _effect(row: Input, options: Options) -> str:
+    """The statement that writes an artist's bio, for people to read; what the answer brings stands as `…`."""
+    name = str(row["artist_name"]).replace("'", "''")
+    kept = " WHERE artists.bio IS NULL" if options.skip_existing else ""
+    return (  # shown, never run
+        f"INSERT INTO artists (id, name, bio, response_id, model, prompt) VALUES ('{row['artist_id']}', '{name}', "  # noqa: S608
+        "'…', '…', '…', '…') ON CONFLICT (id) DO UPDATE SET bio = excluded.bio, response_id = excluded.response_id, "
+        f"model = excluded.model, prompt = excluded.prompt{kept}"
+    )
 
 
 _NEEDED = "artist_id, artist_name and, if there is any, artist_data"

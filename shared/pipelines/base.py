@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from shared.forecasts import Forecast, Preview
 from shared.options import Options
 from shared.states import Outcome
 from shared.upstreams.base import Answer, Failure
@@ -100,6 +101,16 @@ class Upstream(Protocol):
         """The answer or why there is none; never raises for what can be foreseen."""
 
 
+class BackgroundUpstream(Upstream, Protocol):
+    """One that can give back an answer by an id it tells before the answer is known."""
+
+    def begin(self, request: Any, *, timeout: float) -> str | Answer | Failure:
+        """The id of an accepted request, or its end if that came at once."""
+
+    def fetch(self, response_id: str, *, timeout: float) -> Answer | Failure:
+        """The answer of an accepted request, or why there is none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewItems:
     """The items a chunk of a file made: numbers from `first` up to and without `beyond`."""
@@ -167,8 +178,18 @@ class Pipeline(Protocol):
     def cost(self, answer: Answer | Failure) -> int:
         """What a request cost, in micro-dollars."""
 
+    def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
+        """What the session's waiting items will take; nothing is asked of the upstream."""
+
+    def preview(self, session: UUID, item_no: int, row: Input, options: Options) -> Preview:
+        """What would be asked first for an item, and what would be done with the answer."""
+
     def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
         """The row of the domain table as the pipeline's `<slug>_domain` statement reads it; None if there is none."""
+
+    @property
+    def configuration(self) -> str:
+        """Prompt and model its answers are made with, under which they are kept for reuse; empty: none are."""
 
     @property
     def upstream(self) -> Upstream:

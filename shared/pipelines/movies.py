@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from shared.config import Settings
 from shared.errors import InputError
-from shared.film_search import Override, find_film
+from shared.film_search import SEARCHES, Override, find_film
+from shared.forecasts import Forecast, Preview, Range
 from shared.letterboxd import Kind, kind_of_header
 from shared.options import Options
 from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Upstream
@@ -27,6 +29,7 @@ _COLUMNS = (
     "tmdb_id", "imdb_id", "tmdb_rating", "tmdb_votes", "genres", "directors", "cast", "runtime", "original_title",
     "original_language", "release_date", "overview", "poster_path",
 )  # fmt: skip
+REQUEST_SECONDS = 0.2  # TMDB answers within about so long
 # Finds the columns of a file whose kind its name does not tell.
 _ANY = LetterboxdForm(
     kind=Kind.WATCHED,
@@ -44,6 +47,7 @@ class Movies:
     caches = True
     tells_more = True
     grouping: Grouping | None = Exports()
+    configuration = ""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -96,6 +100,25 @@ class Movies:
     def cost(self, answer: Answer | Failure) -> int:
         """Nothing."""
         return 0
+
+    def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
+        """A search and the details for each film whose search is not remembered."""
+        row = db.row("movies_forecast", session=session) or {"films": 0, "remembered": 0}
+        films, new = row["films"], row["films"] - row["remembered"]
+        return Forecast(
+            to_run=films,
+            requests=Range(low=new, likely=2 * new, high=(SEARCHES + 1) * films),
+            seconds=REQUEST_SECONDS,
+            basis=f"two requests for each of {new} films, {row['remembered']} are remembered",
+        )
+
+    def preview(self, session: UUID, item_no: int, row: Input, options: Options) -> Preview:
+        """The search for the film, and the film's row."""
+        search = next(find_film(row["name"], row["year"]))
+        kept = ", ".join(f'"{column}" = …' for column in ("tmdb_enriched", *_COLUMNS))
+        effect = f"UPDATE movies SET {kept} WHERE session_id = '{session}' AND item_no = {item_no}"  # noqa: S608  # shown
+        request = {"search": _name(search), "then": "the details of the film that fits"}
+        return Preview(request=request, effect=effect if options.writes_domain else None)
 
     def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
         """What TMDB adds to the film's row; all of it empty for a film that was not found."""

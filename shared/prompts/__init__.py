@@ -53,6 +53,9 @@ class Prompt:
         """What results record and PROMPT names, as 'artist-bio/1'."""
         return f"{self.name}/{self.version}"
 
+    def __str__(self) -> str:
+        return self.id
+
     def render(self, *, artist_name: str, artist_data: str) -> Rendered:
         """The prompt for one row; nothing in the row's text is interpreted, braces included."""
         values = {"artist_name": artist_name, "artist_data": artist_data}

@@ -17,6 +17,29 @@
 -- Which of these artists exist, and which of them have a bio: asked before anything is paid.
 SELECT id::text AS key, bio IS NOT NULL AS has_bio FROM artists WHERE id = ANY (:ids::uuid[]);
 
+-- name: artists_forecast
+-- The waiting items of a session by the bytes their row adds to the prompt (as the prompt quotes it, `<` and `>` escaped),
+-- in steps of 256 above 4,096: how many there are, of how many the answer was paid for before, and how many of the others
+-- end unpaid because of the options.
+SELECT CASE WHEN bytes > 4096 THEN (bytes + 255) / 256 * 256 ELSE bytes END AS size,
+       sum(items)::bigint AS items, sum(reusable)::bigint AS reusable, sum(free)::bigint AS free
+  FROM (SELECT bytes, count(*) AS items, count(*) FILTER (WHERE answered) AS reusable,
+               count(*) FILTER (WHERE left_alone AND NOT answered) AS free
+          FROM (SELECT octet_length(replace(replace((items.input->'artist_name')::text || (items.input->'artist_data')::text,
+                                                    '<', '123456'), '>', '123456')) AS bytes,
+                       answers.key IS NOT NULL AS answered,
+                       :skip_existing::boolean AND EXISTS (
+                           SELECT FROM artists WHERE artists.id = items.key::uuid AND artists.bio IS NOT NULL)
+                       OR :must_exist::boolean AND NOT EXISTS (SELECT FROM artists WHERE artists.id = items.key::uuid) AS left_alone
+                  FROM items
+                  LEFT JOIN answers ON :configuration::text <> '' AND answers.configuration = :configuration::text
+                   AND answers.pipeline = 'artists' AND answers.key = items.key AND answers.input_hash = items.input_hash
+                   AND items.round = 1
+                 WHERE items.session_id = :session::uuid
+                   AND (items.outcome IS NULL OR items.outcome = 'skipped' AND items.code = 'dry_run')) waiting
+         GROUP BY bytes) measured
+ GROUP BY 1;
+
 -- name: artists_results
 -- A page of result lines of settled items in item order, one JSON text for the page.
 SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM (

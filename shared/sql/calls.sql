@@ -58,7 +58,52 @@ SELECT given.item_no, CASE WHEN items.item_no IS NULL THEN 'superseded' WHEN ses
   LEFT JOIN items ON items.session_id = session.id AND items.item_no = given.item_no AND items.state = 'running'
    AND items.attempt = given.attempt;
 
+-- name: keep_response_id
+-- Keep the id by which a call's answer can be fetched, while the call is under way.
+UPDATE calls SET response_id = :response_id WHERE id = :call::uuid AND state IN ('started', 'unknown');
+
 -- name: call_totals
 -- Calls of a session by state, with what they cost and what stays reserved for them.
 SELECT state, count(*) AS calls, coalesce(sum(cost), 0)::bigint AS cost, coalesce(sum(reserved), 0)::bigint AS reserved
   FROM calls WHERE session_id = :session::uuid GROUP BY state;
+
+-- name: payment
+-- What was paid in a session, one row: its calls by state, what each model cost, and which items may have cost twice. An
+-- item with a call after one whose end is unknown was perhaps paid for twice in that round; paid twice for certain must
+-- never be.
+WITH mine AS MATERIALIZED (
+    SELECT item_no, round, state, started_at, model, tokens_in, tokens_out, cost FROM calls WHERE session_id = :session::uuid
+), rounds AS (
+    SELECT item_no, count(*) FILTER (WHERE state = 'succeeded' AND cost > 0) > 1 AS twice,
+           coalesce(min(started_at) FILTER (WHERE state = 'unknown') < max(started_at), false) AS repeated
+      FROM mine GROUP BY item_no, round
+), models AS (
+    SELECT model, count(*) AS calls, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
+           coalesce(sum(tokens_out), 0)::bigint AS tokens_out, coalesce(sum(cost), 0)::bigint AS cost
+      FROM mine GROUP BY model
+)
+SELECT (SELECT count(*) FROM mine WHERE state = 'started') AS started,
+       (SELECT count(*) FROM mine WHERE state = 'succeeded') AS succeeded,
+       (SELECT count(*) FROM mine WHERE state = 'failed') AS failed,
+       (SELECT count(*) FROM mine WHERE state = 'unknown') AS unknown,
+       absorbed AS duplicates_absorbed,
+       (SELECT count(DISTINCT item_no) FROM rounds WHERE twice) AS items_paid_more_than_once,
+       (SELECT count(DISTINCT item_no) FROM rounds WHERE repeated) AS repeated,
+       (SELECT coalesce(jsonb_agg(to_jsonb(models) ORDER BY model), '[]') FROM models) AS by_model,
+       spent, reserved, budget
+  FROM sessions WHERE id = :session::uuid;
+
+-- name: calls_page
+-- Calls of a session behind a given one, by item and time; of one item or one state if that is asked for.
+SELECT id, item_no, attempt, round, try, state, upstream, started_at, finished_at, model, tokens_in, tokens_out, reserved,
+       cost, response_id, error_code
+  FROM calls
+ WHERE session_id = :session::uuid AND (:item_no::bigint IS NULL OR item_no = :item_no)
+   AND (:state::text IS NULL OR state = :state)
+   AND (:after::uuid IS NULL OR (item_no, started_at, id) > (
+           SELECT a.item_no, a.started_at, a.id FROM calls a WHERE a.id = :after AND a.session_id = :session::uuid))
+ ORDER BY item_no, started_at, id LIMIT :size::integer;
+
+-- name: call_of_session
+-- Whether a session has this call.
+SELECT id FROM calls WHERE id = :call::uuid AND session_id = :session::uuid;

@@ -53,6 +53,13 @@ UPDATE sessions
  WHERE sessions.id = moved.session_id AND sessions.cancelled_at IS NULL AND sessions.expired_at IS NULL
 RETURNING next_item_no - :items AS first_item_no;
 
+-- name: parts_with_rejects
+-- What the files of a session that were registered before this one are to its export, as far as rows of them were refused.
+SELECT DISTINCT coalesce(nullif(layout->>'returned', ''), part) AS part FROM files
+ WHERE session_id = :session::uuid AND id < :before::bigint
+   AND id = ANY (ARRAY (SELECT DISTINCT file FROM items WHERE session_id = :session::uuid AND outcome = 'rejected'))
+ ORDER BY 1;
+
 -- name: owners_of_keys
 -- Which of these keys the session already has, and the item that owns each. The keys come as JSON: encoding 5,000 of
 -- them as an array took pg8000 longer than everything else ingest does with the rows.

@@ -1,6 +1,8 @@
 -- name: claim_items
 -- Take a message's items for one attempt each: waiting, due, and of a session that may run. A claim repeated with the
--- same token finds its items again. Comes with what the session asks for, so that no second read is needed.
+-- same token finds its items again. Comes with what the session asks for, with the answer an earlier success left for
+-- the same input and configuration, and with the call that an earlier attempt left under way, so that no second read is
+-- needed. A deliberate new round wants a new answer.
 WITH session AS MATERIALIZED (
     SELECT id, options, trace_id FROM sessions
      WHERE id = :session::uuid AND pipeline = :pipeline AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
@@ -17,22 +19,49 @@ WITH session AS MATERIALIZED (
       FROM session
      WHERE items.session_id = session.id AND items.item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
-    RETURNING items.item_no, items.attempt, items.key, items.input, items.failures, items.snoozes, items.round, items.result,
-              session.options, session.trace_id
+    RETURNING items.item_no, items.attempt, items.key, items.input, items.input_hash, items.failures, items.snoozes,
+              items.round, items.result
+), taken AS (
+    SELECT item_no, attempt, key, input, input_hash, failures, snoozes, round, result FROM claimed
+    UNION ALL
+    SELECT items.item_no, items.attempt, items.key, items.input, items.input_hash, items.failures, items.snoozes,
+           items.round, items.result
+      FROM items JOIN session ON items.session_id = session.id
+     WHERE items.item_no = ANY (:item_nos::bigint[]) AND items.state = 'running' AND items.claim = :claim::uuid
 )
-SELECT item_no, attempt, key, input, failures, snoozes, round, result, options, trace_id FROM claimed
-UNION ALL
-SELECT items.item_no, items.attempt, items.key, items.input, items.failures, items.snoozes, items.round, items.result,
-       session.options, session.trace_id
-  FROM items JOIN session ON items.session_id = session.id
- WHERE items.item_no = ANY (:item_nos::bigint[]) AND items.state = 'running' AND items.claim = :claim::uuid
- ORDER BY item_no;
+SELECT taken.item_no, taken.attempt, taken.key, taken.input, taken.failures, taken.snoozes, taken.round, taken.result,
+       earlier.result AS reusable, asked.id AS asked_id, asked.response_id AS asked_for, session.options, session.trace_id
+  FROM taken CROSS JOIN session
+  LEFT JOIN LATERAL (
+        SELECT answers.result FROM answers
+         WHERE answers.pipeline = :pipeline AND answers.key = taken.key AND answers.input_hash = taken.input_hash
+           AND answers.configuration = :configuration AND taken.round = 1 AND session.options->>'reuse' IS DISTINCT FROM 'never'
+       ) earlier ON true
+  LEFT JOIN LATERAL (
+        SELECT calls.id, calls.response_id FROM calls
+         WHERE calls.session_id = session.id AND calls.item_no = taken.item_no AND calls.state IN ('started', 'unknown')
+           AND calls.round = taken.round AND calls.response_id IS NOT NULL
+           AND calls.error_code IS DISTINCT FROM 'upstream.response_lost' AND session.options->>'call_mode' = 'background'
+         ORDER BY calls.started_at DESC LIMIT 1
+       ) asked ON true
+ ORDER BY taken.item_no;
+
+-- name: note_absorbed
+-- Count the items of a delivery that had been taken already: it came twice, or late.
+UPDATE sessions SET absorbed = absorbed + late.n, updated_at = now()
+  FROM (SELECT count(*) AS n FROM items
+         WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND state NOT IN ('available', 'retryable')) late
+ WHERE sessions.id = :session::uuid AND late.n > 0;
 
 -- name: fill_window
 -- Put the lowest-numbered due items out up to the free window. The choice takes no row locks: concurrent dispatchers
 -- choose the same items and the loser updates none (with SKIP LOCKED 16 of them overran a window of 100 sixteenfold).
 -- A dispatch repeated with the same token answers what the first run put out, too: nobody has published it yet.
-WITH session AS MATERIALIZED (
+-- While the upstream's breaker is not closed no more go out than `probes`, when the next probe may be made.
+WITH allowed AS MATERIALIZED (
+    SELECT coalesce((SELECT CASE WHEN next_probe_at > now() THEN 0 ELSE least(:probes::bigint, :window::bigint) END
+                       FROM upstreams WHERE name = :upstream AND breaker <> 'closed'), :window::bigint) AS n
+), session AS MATERIALIZED (
     SELECT id FROM sessions
      WHERE id = :session::uuid AND hold IS NULL AND cancelled_at IS NULL AND failed_at IS NULL
        AND approval <> 'awaited' AND expired_at IS NULL
@@ -44,7 +73,7 @@ WITH session AS MATERIALIZED (
      WHERE items.dispatched_at IS NULL AND items.state IN ('available', 'retryable')
        AND (items.due_at IS NULL OR items.due_at <= now())
      ORDER BY items.item_no
-     LIMIT (SELECT greatest(0, :window::bigint - n) FROM outside)
+     LIMIT (SELECT greatest(0, allowed.n - outside.n) FROM allowed, outside)
 ), locked AS MATERIALIZED (  -- by number, as everybody locks items: an UPDATE alone takes them as they lie on disk
     SELECT item_no FROM items
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
@@ -60,7 +89,8 @@ WITH session AS MATERIALIZED (
 SELECT item_no FROM put_out UNION ALL SELECT unnest(ours) FROM outside;
 
 -- name: standing
--- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written.
+-- Whether a session is ready to be finalized: every file read, nothing open, results of this epoch not written; or else
+-- to be quoted: every file read, approval awaited, no quote of this epoch.
 -- Waiting items are looked for in two steps, out and not yet out, as the two partial indexes have them: asked for
 -- in one, 200,000 settled items were read at every nudge.
 SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND (files_known > 0 OR cancelled_at IS NOT NULL) AND files_open = 0
@@ -69,7 +99,8 @@ SELECT pipeline, trace_id, epoch, completed_epoch IS DISTINCT FROM epoch AND (fi
                 SELECT FROM items WHERE session_id = sessions.id AND dispatched_at IS NOT NULL)
             AND NOT EXISTS (
                 SELECT FROM items WHERE session_id = sessions.id AND dispatched_at IS NULL
-                   AND state IN ('available', 'retryable'))) AS finished
+                   AND state IN ('available', 'retryable'))) AS finished,
+       status = 'quoted' AND quoted_epoch IS DISTINCT FROM epoch AS to_quote
   FROM sessions WHERE id = :session::uuid AND expired_at IS NULL;
 
 -- name: take_back
@@ -100,6 +131,13 @@ WITH idle AS (
     RETURNING 1
 )
 SELECT count(*) AS lost FROM back;
+
+-- name: leases_to_retire
+-- Whether workers of a session died: there are leases that `retire_leases` would free.
+SELECT EXISTS (SELECT FROM items
+                WHERE session_id = :session::uuid AND state = 'running'
+                  AND lease_expires_at < now() - :grace * interval '1 second'
+                  AND pg_postmaster_start_time() < now() - :grace * interval '1 second') AS any;
 
 -- name: retire_leases
 -- Free the items of workers that died, and say of their calls that nobody knows how they ended. A lost lease is no
@@ -135,6 +173,7 @@ SELECT item_no, attempt, key, state, outcome, (SELECT count(*) FROM unknown) AS 
 -- claim has superseded changes nothing but the cost on its own call; its call ends as unknown and stays reserved.
 -- A settlement is welcome while no newer attempt was claimed, lease or no lease; a hand-back only while it runs,
 -- unless it brings an answer that was paid for.
+-- An answer that was paid for is kept for every later session with the same input and configuration (if it has one).
 -- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
@@ -144,10 +183,11 @@ WITH given AS MATERIALIZED (
 ), session AS MATERIALIZED (
     SELECT id, cancelled_at IS NOT NULL AS cancelled FROM sessions WHERE id = :session::uuid FOR NO KEY UPDATE
 ), target AS MATERIALIZED (
-    SELECT items.item_no, items.attempt, items.state FROM items JOIN session ON items.session_id = session.id
+    SELECT items.item_no, items.attempt, items.state, items.key, items.input_hash
+      FROM items JOIN session ON items.session_id = session.id
      WHERE items.item_no IN (SELECT item_no FROM given) ORDER BY items.item_no FOR UPDATE OF items
 ), accepted AS MATERIALIZED (
-    SELECT given.*, session.cancelled AND given.outcome IS NULL AS stop
+    SELECT given.*, target.key, target.input_hash, session.cancelled AND given.outcome IS NULL AS stop
       FROM given JOIN target ON target.item_no = given.item_no AND target.attempt = given.attempt CROSS JOIN session
      WHERE CASE WHEN given.outcome IS NULL AND given.result IS NULL THEN target.state = 'running'
                 ELSE target.state IN ('available', 'running', 'retryable') END
@@ -170,10 +210,17 @@ WITH given AS MATERIALIZED (
       FROM accepted
      WHERE items.session_id = :session::uuid AND items.item_no = accepted.item_no
     RETURNING items.item_no
+), answered AS (
+    INSERT INTO answers AS mine (pipeline, key, input_hash, configuration, result, session_id, item_no)
+    SELECT :pipeline, key, input_hash, :configuration, result, :session::uuid, item_no FROM accepted
+     WHERE outcome = 'enriched' AND :configuration::text <> '' AND input_hash IS NOT NULL AND call_state = 'succeeded'
+     ORDER BY key
+    ON CONFLICT ON CONSTRAINT answers_pkey DO UPDATE
+       SET result = excluded.result, session_id = excluded.session_id, item_no = excluded.item_no, answered_at = now()
 ), ended AS (
     UPDATE calls
        SET state = CASE WHEN target.attempt > given.attempt THEN 'unknown' ELSE given.call_state END,
-           finished_at = now(), response_id = given.response_id, model = given.model, tokens_in = given.tokens_in,
+           finished_at = now(), response_id = coalesce(given.response_id, calls.response_id), model = given.model, tokens_in = given.tokens_in,
            tokens_out = given.tokens_out, cost = given.cost, error_code = given.error_code
       FROM given JOIN target ON target.item_no = given.item_no
      WHERE calls.id = given.call_id AND calls.state IN ('started', 'unknown')

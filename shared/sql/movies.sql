@@ -339,6 +339,13 @@ WITH target AS MATERIALIZED (
     SELECT film, :tmdb_id::bigint, :session::uuid, item_no FROM target WHERE film IS NOT NULL
     ON CONFLICT (film) DO UPDATE
        SET tmdb_id = excluded.tmdb_id, session_id = excluded.session_id, item_no = excluded.item_no, decided_at = now()
+), ended AS (  -- whoever settles waits for the session
+    INSERT INTO item_history (session_id, item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at)
+    SELECT session_id, items.item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at
+      FROM items, target
+     WHERE items.session_id = :session::uuid AND items.item_no = target.item_no AND target.film IS NOT NULL
+       AND finalized_at IS NOT NULL
+    ON CONFLICT DO NOTHING
 ), opened AS (
     UPDATE items
        SET state = 'available', attempt = items.attempt + 1, round = round + (finalized_at IS NOT NULL)::integer, outcome = NULL,
@@ -363,6 +370,17 @@ SELECT item_no, film FROM target;
 SELECT facts.film, facts.title, facts.year, chosen.film IS NOT NULL AS decided, chosen.tmdb_id
   FROM film_facts facts LEFT JOIN match_overrides chosen ON chosen.film = facts.film
  WHERE facts.session_id = :session::uuid AND facts.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)));
+
+-- name: movies_forecast
+-- How many films of a session wait, and of how many TMDB's first answer is remembered. Records tell name and year well
+-- enough for that, mended or not.
+SELECT count(*) AS films,
+       count(*) FILTER (WHERE EXISTS (
+           SELECT FROM tmdb_answers
+            WHERE request = '1/search/' || coalesce(items.input->>'year', 'any') || '/' || (items.input->>'name')
+              AND expires_at > now())) AS remembered
+  FROM items
+ WHERE session_id = :session::uuid AND (outcome IS NULL OR outcome = 'skipped' AND code = 'dry_run');
 
 -- name: recall_answers
 -- The answers that are remembered and not too old.

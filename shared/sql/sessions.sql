@@ -28,6 +28,8 @@ WITH file AS (
        SET files_known = sessions.files_known + excluded.files_known,
            files_open = sessions.files_open + excluded.files_open,
            epoch = sessions.epoch + excluded.epoch,
+           approval = CASE WHEN excluded.files_open > 0 AND sessions.completed_epoch = sessions.epoch AND sessions.approval = 'given'
+                           THEN 'awaited' ELSE sessions.approval END,  -- it was given for what has ended
            failed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.failed_at END,
            completed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.completed_at END,
            error_code = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.error_code END,
@@ -39,14 +41,16 @@ SELECT file.id AS file_id, file.is_new FROM file;
 
 -- name: session
 -- One session's own facts.
-SELECT id, pipeline, options, source, status, files_known, files_open, approval, hold, pause_reason, cancelled_at,
-       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, created_at,
-       updated_at, completed_at, expires_at, expired_at
+SELECT id, pipeline, options, source, status, files_known, files_open, approval, hold,
+       coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, cancelled_at,
+       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, quote, quoted_epoch,
+       created_at, updated_at, completed_at, expires_at, expired_at
   FROM sessions WHERE id = :session::uuid;
 
 -- name: sessions_newest
 -- The newest sessions, those created before a given one when paging.
-SELECT id, pipeline, source, status, pause_reason, error_message, spent, budget, created_at, completed_at
+SELECT id, pipeline, source, status,
+       coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, error_message, spent, budget, created_at, completed_at
   FROM sessions
  WHERE (:before::uuid IS NULL OR (created_at, id) < (SELECT s.created_at, s.id FROM sessions s WHERE s.id = :before::uuid))
  ORDER BY created_at DESC, id DESC
@@ -101,15 +105,56 @@ UPDATE sessions
  WHERE id = :session::uuid AND cancelled_at IS NULL AND expired_at IS NULL
 RETURNING id;
 
+-- name: make_due
+-- Have up to 5,000 items of a session wait no longer for a time of their own; answers how many.
+WITH chosen AS MATERIALIZED (
+    SELECT item_no FROM items WHERE session_id = :session::uuid AND state = 'retryable' AND due_at > now()
+     ORDER BY item_no LIMIT 5000 FOR NO KEY UPDATE
+), made AS (
+    UPDATE items SET due_at = NULL
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND state = 'retryable'
+    RETURNING 1
+)
+SELECT count(*) AS items FROM made;
+
+-- name: stop_too_many_failed
+-- Stop a session whose failed items are more than it tolerates, while others wait to run; a row: it was stopped. A share
+-- is one of all rows, so it is asked for when every file is read. Only failures since the last resume count, and of a
+-- tolerance above :most none are counted.
+WITH session AS MATERIALIZED (
+    SELECT id, resumed_at, options->>'max_failed' AS allowed,
+           CASE WHEN options->>'max_failed' NOT LIKE '%!%' ESCAPE '!' THEN (options->>'max_failed')::bigint
+                WHEN files_open = 0 THEN rtrim(options->>'max_failed', '%')::bigint * (next_item_no - 1) / 100 END AS tolerated
+      FROM sessions
+     WHERE id = :session::uuid AND failed_at IS NULL AND cancelled_at IS NULL AND completed_epoch IS DISTINCT FROM epoch
+       AND options ? 'max_failed'
+), failed AS MATERIALIZED (
+    SELECT count(*) AS n FROM (
+        SELECT FROM items, session
+         WHERE items.session_id = session.id AND items.outcome = 'failed' AND session.tolerated < :most::bigint
+           AND (session.resumed_at IS NULL OR items.finalized_at > session.resumed_at)
+         LIMIT (SELECT tolerated + 1 FROM session)
+    ) counted
+)
+UPDATE sessions
+   SET failed_at = now(), error_code = 'input.too_many_failed', updated_at = now(),
+       error_message = format('Stopped early: more than max-failed=%s items failed; results say why each did. The others wait: '
+                              'resume runs them, and reprocess runs the failed ones again.', session.allowed)
+  FROM session, failed
+ WHERE sessions.id = session.id AND failed.n > session.tolerated
+   AND (EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
+        OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL AND state IN ('available', 'retryable')))
+RETURNING sessions.error_message;
+
 -- name: approve_session
--- Let a quoted session start.
-UPDATE sessions SET approval = 'given', updated_at = now()
+-- Let a quoted session start, or one that will be quoted.
+UPDATE sessions SET approval = 'given', finalize_epoch = NULL, updated_at = now()
  WHERE id = :session::uuid AND approval = 'awaited' AND cancelled_at IS NULL
 RETURNING id;
 
 -- name: cancel_session
 -- Record that a person stopped the session for good; from this moment nothing is claimed or called.
-UPDATE sessions SET cancelled_at = coalesce(cancelled_at, now()), hold = NULL, pause_reason = NULL, updated_at = now()
+UPDATE sessions SET cancelled_at = coalesce(cancelled_at, now()), hold = NULL, pause_reason = NULL, finalize_epoch = NULL, updated_at = now()
  WHERE id = :session::uuid AND completed_epoch IS DISTINCT FROM epoch
 RETURNING id;
 
@@ -171,7 +216,7 @@ RETURNING status;
 -- name: unfinished_sessions
 -- Every session that still has something to be done for it, oldest first.
 SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled,
-       cancelled_at IS NULL AND (hold IS NOT NULL OR status IN ('quoted', 'uploading', 'failed')) AS waits_for_a_person
+       cancelled_at IS NULL AND (hold IS NOT NULL OR status IN ('uploading', 'failed') OR status = 'quoted' AND quoted_epoch = epoch) AS waits_for_a_person
   FROM sessions WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL ORDER BY created_at;
 
 -- name: expired_sessions
@@ -179,10 +224,13 @@ SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled,
 SELECT id FROM sessions WHERE expires_at < now() AND expired_at IS NULL ORDER BY expires_at LIMIT 100;
 
 -- name: remove_expired_items
--- Remove up to 5,000 items of an expired session; answers how many.
-WITH gone AS (
-    DELETE FROM items WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (
-        SELECT item_no FROM items WHERE session_id = :session::uuid ORDER BY item_no LIMIT 5000))
+-- Remove up to 5,000 items of an expired session with what they were before; answers how many.
+WITH chosen AS MATERIALIZED (
+    SELECT item_no FROM items WHERE session_id = :session::uuid ORDER BY item_no LIMIT 5000
+), earlier AS (
+    DELETE FROM item_history WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
+), gone AS (
+    DELETE FROM items WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
     RETURNING 1
 )
 SELECT count(*) AS removed FROM gone;
@@ -195,26 +243,37 @@ UPDATE sessions
  WHERE id = :session::uuid;
 
 -- name: reprocess_items
--- Open up to 5,000 settled items of given outcomes or one key again, as a new round; answers how many and the last.
--- The attempt rises, so that nothing late from the old round lands in the new one. A failed item that holds an answer
--- was paid for and could not be written: it keeps the answer.
+-- Open up to 5,000 settled items again, as a new round: of these outcomes, and as far as they are given of one key,
+-- these error codes and one prompt. Answers how many and the last. The attempt rises, so that nothing late from the old
+-- round lands in the new one, and how the old one ended is kept. A failed item that holds an answer was paid for and
+-- could not be written: it keeps the answer.
 WITH session AS MATERIALIZED (
     SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
 ), chosen AS MATERIALIZED (
     SELECT item_no FROM items, session
      WHERE session_id = session.id AND finalized_at IS NOT NULL AND item_no > :after::bigint
-       AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))
+       AND outcome = ANY (:outcomes::text[])
        AND outcome NOT IN ('duplicate', 'merged', 'rejected') AND key IS NOT NULL  -- a record without a film has no turn
        AND (:key::text IS NULL OR key = :key)
+       AND (cardinality(:error_codes::text[]) = 0 OR error_code = ANY (:error_codes::text[]) OR code = ANY (:error_codes::text[]))
+       AND (:prompt::text IS NULL OR result->>'prompt' = :prompt)
      ORDER BY item_no LIMIT 5000
+), ended AS MATERIALIZED (  -- as they are now: another may have opened them while this waited for the session's row
+    SELECT item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at FROM items
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL
+       AND outcome = ANY (:outcomes::text[])
+     ORDER BY item_no FOR NO KEY UPDATE
+), kept AS (
+    INSERT INTO item_history (session_id, item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at)
+    SELECT :session::uuid, item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at FROM ended
+    ON CONFLICT DO NOTHING
 ), opened AS (
     UPDATE items
        SET state = 'available', attempt = attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, lost_leases = 0,
            round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0,
            result = CASE WHEN outcome = 'failed' THEN result END,
            error_code = NULL, error_message = NULL
-     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL
-       AND (cardinality(:outcomes::text[]) = 0 OR outcome = ANY (:outcomes::text[]))
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM ended)) AND finalized_at IS NOT NULL
     RETURNING item_no
 ), raised AS (
     UPDATE sessions SET epoch = epoch + 1, failed_at = NULL, error_code = NULL, error_message = NULL, completed_at = NULL,

@@ -80,7 +80,7 @@ class Failure:
     # 'unknown' if the request was sent and no answer could be read: it may have been charged for all the same.
     call_state: Literal["failed", "unknown"] = "failed"
     usage: Usage | None = None  # set where a failed answer was charged for
-    response_id: str | None = None
+    response_id: str | None = None  # beside call_state 'unknown': the answer may yet be fetched by it
     model: str | None = None
     limits: RateLimits | None = None
     request_id: str | None = None

@@ -54,6 +54,14 @@ UNREACHABLE: Final = Verdict(
 TIMED_OUT: Final = Verdict(_T, "upstream.timeout", "OpenAI did not answer in time; the call may have been charged")
 CUT: Final = Verdict(_T, "upstream.cut", "The connection broke before the answer was whole; it may have been charged")
 MALFORMED: Final = Verdict(_T, "upstream.malformed", "OpenAI's answer cannot be read; it may have been charged")
+LOST: Final = Verdict(
+    _T,
+    "upstream.response_lost",
+    "OpenAI cannot give the answer back; the item is asked for anew, and may be paid twice",
+)
+ODD_ID: Final = Verdict(
+    _S, "upstream.bad_response_id", "What answers has response ids no answer can be fetched by; use call-mode=direct"
+)
 FAILED: Final = Verdict(_T, "upstream.response_failed", "OpenAI could not finish the answer; the item is tried again")
 
 # Keyed on `error.code` or, where that is null, `error.type`; in a body of status 4xx or a response of status failed.
@@ -165,6 +173,21 @@ def failure_of(error: Exception) -> Failure | None:
         return failure_of_status(response.status_code, response.headers, response.content)
     verdict = _by_exception(error.__cause__) or _by_exception(error)
     return None if verdict is None else failure(verdict, call_state="unknown" if verdict.sent else "failed")
+
+
+def failure_of_look(error: Exception, response_id: str) -> Failure | None:
+    """The same of a look at a response under way: the call itself stays unknown, and its answer there to be fetched.
+
+    Unless OpenAI says that it does not know the response, as it does with 404, or with 400 where the id is not one of
+    its own. A 404 of anybody else, of a proxy say, is about the address.
+    """
+    response = getattr(error, "response", None)
+    if response is not None and response.status_code in (400, 404):
+        said = _error_member(response.content)
+        if said and by_code(said) is None:
+            return failure(LOST, call_state="unknown", request_id=response.headers.get("x-request-id"))
+    found = failure_of(error)
+    return None if found is None else replace(found, call_state="unknown", response_id=response_id)
 
 
 def failure_of_status(status: int, headers: Mapping[str, str], content: bytes) -> Failure:

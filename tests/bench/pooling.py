@@ -33,7 +33,9 @@ def fill(url: str) -> float:
         context.__exit__(None, None, None)
     for _ in range(SIZE):
         database.rows("standing", session=uuid4())
-        database.rows("claim_items", session=uuid4(), item_nos=[1], pipeline="artists", lease=1, claim=uuid4())
+        database.rows(
+            "claim_items", session=uuid4(), item_nos=[1], pipeline="artists", configuration="", lease=1, claim=uuid4()
+        )
     megabytes = (process.memory_info().rss - before) / 2**20
     database.close()
     return megabytes

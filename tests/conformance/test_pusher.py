@@ -347,6 +347,19 @@ def test_duplicates_and_refusals_on_purpose(broker: Clients, tmp_path: Path) -> 
     assert attempts.count(1) > 100
 
 
+def test_late_deliveries_are_overtaken_and_none_is_lost(broker: Clients, tmp_path: Path) -> None:
+    with listening() as target:
+        mixed = entry(target, "mixed", parallel=1)  # in order but for those held back
+        path = f"/{mixed.name}"
+        with pushing(broker.host, tmp_path, mixed, faults=Faults(late=0.2, late_by=0.5, seed=1)):
+            ids = broker.publish(topic_path(mixed.topic), *[b"x"] * 100)
+            until(lambda: len(target.pushes(path)) == 100, "every message")
+        came = [push.message_id for push in target.pushes(path)]
+    assert set(came) == set(ids)
+    overtaken = sum(came.index(one) - ids.index(one) > 5 for one in ids)
+    assert 5 <= overtaken <= 40
+
+
 def test_a_config_survives_json() -> None:
     config = PushConfig(
         host="127.0.0.1:1",

@@ -111,10 +111,16 @@ def test_uploads_are_watched_mended_and_run_again(place: Path) -> None:
 
 def test_an_unapproved_session_waits_and_then_runs(place: Path) -> None:
     (place / "asked.csv").write_bytes(SAMPLE.read_bytes())
-    quoted = ran("upload", "asked.csv", "--pipeline", "artists", "--approve", "ask", "--watch", cwd=place)
+    words = ("upload", "asked.csv", "--pipeline", "artists", "--approve", "ask", "--reuse", "never", "--watch")
+    quoted = ran(*words, cwd=place)
     assert (quoted["status"], quoted["open"], quoted["spent_usd"]) == ("quoted", 25, 0)
     ran("approve", quoted["session_id"], cwd=place)
-    assert ran("watch", quoted["session_id"], cwd=place)["status"] == "completed"
+    ended = ran("watch", quoted["session_id"], cwd=place)
+    assert ended["status"] == "completed"
+    usd = quoted["quote"]["usd"]
+    assert usd["low"] <= ended["spent_usd"] <= usd["high"]
+    assert usd["likely"] / 2 <= ended["spent_usd"] <= 2 * usd["likely"]
+    assert quoted["quote"]["limits"]["concurrency"] == 16 * 8  # one instance runs here
 
 
 def test_a_session_is_paused_resumed_and_cancelled(place: Path) -> None:
@@ -132,7 +138,9 @@ def test_a_session_is_paused_resumed_and_cancelled(place: Path) -> None:
 
 def test_a_budget_that_is_spent_pauses_and_a_new_one_goes_on(place: Path) -> None:
     (place / "dear.csv").write_bytes(SAMPLE.read_bytes())
-    answer = ran("run", "dear.csv", "--pipeline", "artists", "--budget", "0.0001", cwd=place, code=1)
+    answer = ran(
+        "run", "dear.csv", "--pipeline", "artists", "--budget", "0.0001", "--reuse", "never", cwd=place, code=1
+    )
     assert answer["status"] == "paused"
     assert answer["spent_usd"] + answer["reserved_usd"] <= 0.0001
     ran("resume", answer["session_id"], "--budget", "1", cwd=place)

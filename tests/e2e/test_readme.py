@@ -15,7 +15,14 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAPERS = ("README.md", "docs/movies.md", "examples/README.md", "migrations/README.md", "tests/bench/README.md")
+PAPERS = (
+    "README.md",
+    "docs/movies.md",
+    "docs/redo.md",
+    "examples/README.md",
+    "migrations/README.md",
+    "tests/bench/README.md",
+)
 # Lines that are not run as they stand, with the reason.
 INSTEAD = {
     "make demo": "its own test below",

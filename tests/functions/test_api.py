@@ -18,6 +18,8 @@ from shared import errors, problems
 from shared.api.routing import Api
 from shared.config import parse_database_url
 from shared.db import Database, connector
+from shared.upstreams.base import ErrorClass
+from tests.factories import failure
 from tests.functions.asking import client_of, items_of, problem
 from tests.workbench import Workbench, artist_id, artists_csv
 
@@ -287,7 +289,7 @@ class TestResults:
     @pytest.mark.parametrize("end", ["failed", "cancelled"])
     def test_after_works_for_other_ends_too(self, http: Client, bench: Workbench, end: str) -> None:
         if end == "failed":
-            bench.upstream._script = lambda n, request: ValueError("always")
+            bench.upstream._script = lambda n, request: failure(ErrorClass.PERMANENT)
         session = bench.drop(artists_csv(2), max_failed="0")
         if end == "cancelled":
             bench.sessions.cancel(session)

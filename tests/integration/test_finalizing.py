@@ -84,7 +84,8 @@ def test_a_second_run_writes_the_same_bytes(bench: Workbench) -> None:
 
 
 def test_pages_do_not_show_in_the_results(bench: Workbench) -> None:
-    from shared.results import reject_lines, result_lines
+    from shared.rejects import reject_lines
+    from shared.results import result_lines
 
     session = bench.drop(HEADER + b"".join(b"x,y,z\n" for _ in range(7)))
     for lines in (result_lines, lambda *a, pipeline, page=5_000: reject_lines(*a, page=page)):

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from shared import limits, processing
+from shared.config import UpstreamLimits
 from shared.db import Database
 from shared.errors import Conflict, LedgerDown, UsageError
 from shared.messages import ItemsNotice
@@ -93,7 +94,8 @@ def test_a_systemic_failure_holds_the_session_until_it_is_resumed(bench: Workben
     bench.assert_sound(session)
 
 
-def test_a_failure_from_before_the_resume_does_not_hold_again(bench: Workbench) -> None:
+def test_a_failure_from_before_the_resume_does_not_hold_again(db: Database, database_url: str) -> None:
+    bench = Workbench(db=db, url=database_url, limits={"openai": UpstreamLimits(systemic_failures=1)})
     going, may_end = threading.Event(), threading.Event()
 
     def slow(n: int, _: Any) -> Any:
@@ -112,6 +114,7 @@ def test_a_failure_from_before_the_resume_does_not_hold_again(bench: Workbench) 
     worker.join(10)
     assert bench.facts(session)["hold"] is None
     assert bench.item(session)["state"] == "retryable"
+    bench.make_due(session)
     handle(bench, session)  # this call starts after the resume
     assert bench.facts(session)["hold"] == "systemic"
 

@@ -18,6 +18,7 @@ from tests.movies import drop_files, movies_bench, watched
 from tests.workbench import Workbench, artist_id
 
 SETTLED, OPEN = 200_000, 5_000
+CONFIGURATION = "artist-bio/1 m"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,12 @@ def crowded(server: str) -> Iterator[tuple[Workbench, UUID]]:
         f"SELECT gen_random_uuid(), '{session}', i, 1, 1, 1, 'openai', 1, 'succeeded', now() "
         f"FROM generate_series(1, {SETTLED // 4}) i"
     )
+    bench.execute(
+        f"INSERT INTO answers (pipeline, key, input_hash, configuration, result, session_id, item_no) "
+        f"SELECT 'artists', lpad(i::text, 36, '0'), decode(md5(i::text), 'hex'), '{CONFIGURATION}', '{{}}', "
+        f"'{session}', i FROM generate_series(1, {SETTLED}) i"
+    )
+    bench.execute("VACUUM ANALYZE answers")
     bench.execute("VACUUM ANALYZE items")
     bench.execute("VACUUM ANALYZE calls")
     bench.execute("ANALYZE sessions")
@@ -93,15 +100,21 @@ BATCH = [
 ]  # fmt: skip
 HOT: dict[str, dict[str, Any]] = {
     "claim_items": {"session": 0, "pipeline": "artists", "claim": uuid4(), "lease": 130.0,
-                    "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
-    "fill_window": {"session": 0, "window": 5_000, "token": str(uuid4())},
-    "settle/artists": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "skip_existing": False},
-    "settle/none": {"session": 0, "batch": orjson.dumps(BATCH).decode()},
+                    "configuration": CONFIGURATION, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
+    "fill_window": {"session": 0, "window": 5_000, "token": str(uuid4()), "upstream": "openai", "probes": 8},
+    "settle/artists": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "skip_existing": False,
+                       "pipeline": "artists", "configuration": CONFIGURATION},
+    "settle/none": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "pipeline": "artists", "configuration": ""},
     "start_calls": {"session": 0, "batch": orjson.dumps(BATCH).decode(), "upstream": "openai", "lease": 130.0},
     "standing": {"session": 0},
     "resume_session": {"session": 0, "budget": None},
     "lost_notices": {"session": 0, "pipeline": "artists", "lost_after": 30},
+    "leases_to_retire": {"session": 0, "grace": 15},
     "retire_leases": {"session": 0, "grace": 15},
+    "make_due": {"session": 0},
+    "hand_tries_back": {"pipeline": "artists", "codes": '["upstream.cut"]'},
+    "stop_too_many_failed": {"session": 0, "most": 2_000},
+    "note_absorbed": {"session": 0, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
     "take_back": {"session": 0, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
     "settle_cancelled": {"session": 0},
     "dead_letter": {"session": 0, "reason": "x", "message": "m", "published": None,
@@ -109,6 +122,9 @@ HOT: dict[str, dict[str, Any]] = {
     "owners_of_keys": {"session": 0, "keys": orjson.dumps([artist_id(i) for i in range(5_000)]).decode()},
     "complete_session": {"session": 0, "epoch": 1, "failed": False, "code": None, "message": None},
     "artists_results": {"session": 0, "after": 100_000, "size": 5_000},
+    "reprocess_items": {"session": 0, "outcomes": ["enriched"], "error_codes": [], "key": None, "prompt": None,
+                        "after": 9},
+    "rejects_page": {"session": 0, "after": 0, "size": 5_000, "bytes": 1 << 20},
 }  # fmt: skip
 
 
@@ -119,7 +135,16 @@ def test_a_hot_statement_uses_indexes(crowded: tuple[Workbench, UUID], name: str
     params = {key: session if key == "session" else value for key, value in HOT[name].items()}
     text = planned(bench, name, **params)
     assert "items_" in text
-    assert not re.search(r"Seq Scan on (items|calls)\b", text), text
+    assert not re.search(r"Seq Scan on (items|calls|answers)\b", text), text
+
+
+@pytest.mark.parametrize("planned", [plan, generic_plan])
+def test_what_is_asked_of_calls_reads_those_of_one_session(crowded: tuple[Workbench, UUID], planned: Any) -> None:
+    bench, session = crowded
+    page = {"session": session, "item_no": None, "state": None, "after": None, "size": 100}
+    for text in (planned(bench, "payment", session=session), planned(bench, "calls_page", **page)):
+        assert "calls_of_item" in text
+        assert "Seq Scan on calls" not in text
 
 
 def test_the_statements_that_look_for_work_touch_no_settled_item(crowded: tuple[Workbench, UUID]) -> None:

@@ -59,7 +59,7 @@ def test_rescue_alone_completes_a_session(lonely: Workbench) -> None:
 
 
 def test_rescue_alone_ends_a_session_of_failures(lonely: Workbench) -> None:
-    lonely.upstream._script = lambda n, _: failure(ErrorClass.TRANSIENT)
+    lonely.upstream._script = lambda n, _: failure(ErrorClass.TRANSIENT, code="upstream.empty_answer")
     session = lonely.drop(artists_csv(5))
     assert _live(lonely, session) == "failed"
     assert lonely.sessions.status(session)["failed"] == 5

@@ -14,9 +14,9 @@ from shared.dead_lettering import DeadLetters
 from shared.errors import LedgerDown
 from shared.events import Push
 from shared.items import Settlement, claim, settle
-from shared.options import Options
 from shared.states import Outcome
 from shared.upstreams.base import ErrorClass, Failure, Usage
+from tests.factories import TERMS
 from tests.fakes import FakeUpstream, answer
 from tests.workbench import Workbench, artist_id, artists_csv
 
@@ -50,9 +50,9 @@ def test_nothing_late_from_an_old_round_lands_in_the_new_one(bench: Workbench) -
     claimed = claim(bench.db, session, [1], pipeline="artists", lease=100)
     assert claimed is not None
     failed = Settlement(item=claimed.items[0], outcome=Outcome.FAILED, code="x", error_code="upstream.x")
-    assert settle(bench.db, session, [failed], pipeline="artists", options=Options()) == {1: "settled"}
+    assert settle(bench.db, session, [failed], terms=TERMS) == {1: "settled"}
     assert bench.sessions.reprocess(session) == 1
-    assert settle(bench.db, session, [failed], pipeline="artists", options=Options()) == {1: "superseded"}
+    assert settle(bench.db, session, [failed], terms=TERMS) == {1: "superseded"}
     assert bench.run(session)["enriched"] == 1
 
 
@@ -179,10 +179,11 @@ def test_a_dispatch_repeated_after_a_lost_connection_answers_the_same_items(benc
     session = bench.drop(artists_csv(5))
     bench.execute("UPDATE items SET dispatched_at = NULL")
     token = uuid4()
-    first = bench.db.rows("fill_window", session=session, window=3, token=token)
-    again = bench.db.rows("fill_window", session=session, window=3, token=token)
+    window = {"window": 3, "upstream": "openai", "probes": 1}
+    first = bench.db.rows("fill_window", session=session, **window, token=token)
+    again = bench.db.rows("fill_window", session=session, **window, token=token)
     assert sorted(row["item_no"] for row in first) == sorted(row["item_no"] for row in again) == [1, 2, 3]
-    assert bench.db.rows("fill_window", session=session, window=3, token=uuid4()) == []
+    assert bench.db.rows("fill_window", session=session, **window, token=uuid4()) == []
 
 
 def test_a_file_claim_repeated_after_a_lost_connection_finds_its_file(bench: Workbench) -> None:

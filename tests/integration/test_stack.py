@@ -117,7 +117,8 @@ class TestRunning:
         given = get(info["functions"]["worker"] + "/environment")
         assert given["PIPELINE"] == "letters"
         assert given["TOPIC_PREFIX"] == "toy-"
-        assert json.loads(given["PIPELINES"]) == {"letters": {"topic": "letters", "upstream": "openai"}}
+        deployed = {"threads": 4, "pool_size": 2, "instances": 1}
+        assert json.loads(given["PIPELINES"]) == {"letters": {"topic": "letters", "upstream": "openai", **deployed}}
         assert given["UPLOAD_BUCKET"] == "toy-uploads"
         assert given["THREADS"] == "4"
         assert given["DB_POOL_SIZE"] == "2"

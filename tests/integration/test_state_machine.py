@@ -164,12 +164,12 @@ class Ledger(RuleBasedStateMachine):
             self._person(self.bench.sessions.cancel)
             self.cancelled = self.bench.facts(self.session)["status"] == "cancelled"
 
-    @rule()
-    def reprocess(self) -> None:
+    @rule(outcome=st.sampled_from(["failed", "failed", "enriched"]))
+    def reprocess(self, outcome: str) -> None:
         again = self.bench.execute(
-            f"SELECT item_no FROM items WHERE session_id = '{self.session}' AND outcome = 'failed'"
+            f"SELECT item_no FROM items WHERE session_id = '{self.session}' AND outcome = '{outcome}'"
         )
-        self._person(self.bench.sessions.reprocess)
+        self._person(lambda session: self.bench.sessions.reprocess(session, outcomes=[outcome]))
         if not self.cancelled:
             for (number,) in again:  # so that nothing late from the old round lands in the new one
                 self.highest[number] = self.highest.get(number, 0) + 1
@@ -202,6 +202,15 @@ class Ledger(RuleBasedStateMachine):
             assert attempt == self.highest.get(number, 0)
             if outcome == "enriched" and round_no == 1:
                 assert text == self.paid[number]
+        earlier = self.bench.execute(
+            f"SELECT item_no, round, attempt FROM item_history WHERE session_id = '{self.session}' ORDER BY 1, 2"
+        )
+        for number, attempt, _, _, round_no in found:
+            rounds = [(before, of) for item, before, of in earlier if item == number]
+            assert [before for before, _ in rounds] == list(range(1, round_no))
+            attempts = [of for _, of in rounds]
+            assert attempts == sorted({*attempts})
+            assert not attempts or attempts[-1] < attempt
         if facts["status"] == "completed":
             assert all(row[2] for row in found)
             assert facts["files_open"] == 0

@@ -21,7 +21,18 @@ from cli.saving import save
 from shared.errors import LedgerDown, RowliftError, StorageDown
 from shared.errors import UsageError as OurUsageError
 from shared.sessions import export_session_ids, session_id
-from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, film_line, film_status, problem, status_of, working
+from tests.fake_api import (
+    LOCAL,
+    SESSION,
+    FakeApi,
+    FakeBucket,
+    film_line,
+    film_status,
+    payment_of,
+    problem,
+    status_of,
+    working,
+)
 from tests.unit.conftest import Run
 
 ID = str(SESSION)
@@ -245,6 +256,42 @@ def test_results_and_rejects_go_to_a_file(run: Run, api: FakeApi, stack: dict[st
     assert "artist_id,reason" in run("rejects", ID).out
 
 
+def test_rejects_in_a_folder_have_the_name_by_which_they_find_back(
+    run: Run, api: FakeApi, stack: dict[str, Any], bucket: FakeBucket
+) -> None:
+    Path("mend").mkdir()
+    ran = run("rejects", ID, "--output", "mend", "--json")
+    name = f"rejects-{ID}.csv"
+    assert ran.answer["output"] == str(Path("mend", name).absolute())
+    assert [path.name for path in Path("mend").iterdir()] == [name]
+    api.statuses[SESSION] = [status_of()]
+    ran = run("upload", f"mend/{name}", "--pipeline", "artists", "--json")
+    assert bucket.uploaded[0]["name"] == f"artists/{name}"
+    assert (ran.code, ran.answer["session_id"]) == (0, ID)
+    assert f"goes back to its session {ID}" in ran.err
+    api.statuses[SESSION] = [working(9), status_of()]
+    ran = run("upload", f"mend/{name}", "--pipeline", "artists", "--watch", "--json")
+    assert (ran.code, ran.answer["session_id"]) == (0, ID)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({"pipeline": "movies"}, "pipeline movies"), ({"status": "cancelled"}, "ended for good")]
+)
+def test_rejects_of_a_session_that_does_not_take_them_are_not_uploaded(
+    run: Run, api: FakeApi, stack: dict[str, Any], bucket: FakeBucket, changes: dict[str, Any], told: str
+) -> None:
+    name = f"{ID}-rejects (1).csv"
+    Path(name).write_bytes(CSV)
+    api.statuses.clear()
+    ran = run("upload", name, "--pipeline", "artists", "--api", LOCAL)
+    assert (ran.code, f"no session {ID}" in ran.err) == (2, True)
+    api.statuses[SESSION] = [status_of(**changes)]
+    ran = run("run", name, "--pipeline", "artists", "--api", LOCAL)
+    assert ran.code == 2
+    assert told in ran.err
+    assert bucket.uploaded == []
+
+
 def test_a_stream_that_breaks_leaves_the_old_file(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"half"
@@ -284,8 +331,22 @@ def test_reprocess_says_how_many_rows_run_again(run: Run, api: FakeApi, stack: d
     assert "nothing to do" in run("reprocess", ID).out
     assert api.sent("POST", path) == [
         {"outcomes": ["failed", "not_found"], "key": "k1"},
-        {"outcomes": ["failed"]},
+        {},  # what is meant then is the API's to say
     ]
+
+
+def test_reprocess_by_error_code_and_prompt(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
+    path = f"/api/session/{ID}/reprocess"
+    api.answers[f"POST {path}"] = {"opened": 1, "status": working(7)}
+    assert run("reprocess", ID, "--error-code", "upstream.timeout, db.refused").code == 0
+    assert run("reprocess", ID, "--prompt", "artist-bio/1", "--outcome", "enriched").code == 0
+    assert api.sent("POST", path) == [
+        {"error_codes": ["upstream.timeout", "db.refused"]},
+        {"outcomes": ["enriched"], "prompt": "artist-bio/1"},
+    ]
+    for option in ("--error-code", "--outcome"):  # an empty list is not the default
+        assert run("reprocess", ID, option, " , ").code == 2
+    assert len(api.sent("POST", path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -314,18 +375,37 @@ def test_a_refusal_of_the_api_is_told_in_its_own_words(run: Run, api: FakeApi, s
     assert ran.answer["error"]["problem"]["status"] == 409
 
 
-@pytest.mark.parametrize("calls", [{"succeeded": 10}, {}])
-def test_verify_of_a_sound_session(run: Run, api: FakeApi, stack: dict[str, Any], calls: dict[str, int]) -> None:
-    sound = {"session_id": ID, "sound": True, "findings": [], "calls": calls}
+def test_verify_of_a_sound_session_shows_what_was_paid(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
+    paid = payment_of(started=2, failed=1, repeated=1, unknown=1, duplicates_absorbed=3, budget_usd=2.5)
+    sound = {"session_id": ID, "sound": True, "findings": [], "calls": {"succeeded": 10}, "payment": paid}
     api.answers[f"GET /api/session/{ID}/verify"] = sound
     ran = run("verify", ID, "--json")
     assert (ran.code, ran.answer) == (0, sound)
-    assert ("10 succeeded" if calls else "No calls") in ran.err
+    shown = " ".join(ran.err.split())
+    for words in (
+        "10 succeeded, 1 failed, 1 unknown, 2 in flight", "gpt-5-mini 10 calls, 1,000 tokens in, 2,000 out, $0.0125",
+        "$0.0125 of a budget of $2.50", "paid more than once 0 items", "perhaps paid twice 1 items", "3 deliveries",
+    ):  # fmt: skip
+        assert words in shown
+
+
+def test_verify_of_a_session_without_calls(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
+    paid = payment_of(succeeded=0, by_model=[], spent_usd=0.0)
+    api.answers[f"GET /api/session/{ID}/verify"] = {
+        "session_id": ID, "sound": True, "findings": [], "calls": {}, "payment": paid,
+    }  # fmt: skip
+    assert "calls none spent $0.00" in " ".join(run("verify", ID).out.split()).replace("$0.00,", "$0.00")
 
 
 def test_verify_ends_with_status_1_and_the_findings(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
     findings = [{"rule": "I5", "finding": "item 3 was paid for 2 times in round 1"}]
-    api.answers[f"GET /api/session/{ID}/verify"] = {"session_id": ID, "sound": False, "findings": findings, "calls": {}}
+    api.answers[f"GET /api/session/{ID}/verify"] = {
+        "session_id": ID,
+        "sound": False,
+        "findings": findings,
+        "calls": {},
+        "payment": payment_of(),
+    }
     ran = run("verify", ID)
     assert ran.code == 1
     assert "item 3 was paid for 2 times" in ran.out

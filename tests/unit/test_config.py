@@ -218,5 +218,5 @@ def test_the_example_lists_every_variable() -> None:
 
     listed = (Path(__file__).parent.parent.parent / ".env.example").read_text("utf-8")
     others = {"DATABASE_URL", "CLOUD_SQL_INSTANCE", "DB_USER", "DB_NAME", "GOOGLE_CLOUD_PROJECT"}
-    others |= {"PIPELINES", "UPSTREAMS", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
+    others |= {"PIPELINES", "UPSTREAMS", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "CLOUD_SQL_API_ENDPOINT"}
     assert [name for name in sorted({*_PLAIN, *others}) if f"{name}=" not in listed] == []

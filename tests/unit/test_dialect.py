@@ -61,6 +61,7 @@ def test_every_dialect_with_a_header(encoding: str, delimiter: str, line_end: st
         header=(" Artist_ID ", "ARTIST_NAME", "artist_data"),
         columns=ARTISTS,
         start=Cursor(offset=len(BOMS[encoding]) + len(above), record=0, line=1),
+        bom=bool(BOMS[encoding]),
     )
     assert rows_of(data, layout) == [list(record) for record in records[1:]]
 

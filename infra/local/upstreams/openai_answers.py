@@ -1,12 +1,13 @@
 """What the simulated OpenAI answers: bodies in the shapes of the real service, good and bad.
 
-The shapes follow the recorded answers and the OpenAPI document; `tests/conformance/test_simulated_openai.py` holds
+The shapes follow the recorded answers and the OpenAPI document; `tests/conformance` holds
 them to it. Everything that does not change from answer to answer is encoded once.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -34,6 +35,9 @@ FAULTS: Final = {
     "bad_parameter": "400 unsupported_parameter",
     "forbidden": "403, a country that is not served",
 }
+
+# What a look at a response in the background can meet; 404 is a response the service does not know.
+FAULTS_OF_FETCHING: Final = ("404", "429", "429_bare", "500", "503", "hang", "cut", "malformed")
 
 _PARAMETERS: Final = frozenset((
     "background", "context_management", "conversation", "include", "input", "instructions", "max_output_tokens",
@@ -79,8 +83,8 @@ def _invalid(message: str, *, param: str | None = None, code: str | None = None)
     return 400, error_body(message, "invalid_request_error", param=param, code=code)
 
 
-def validate(wanted: Any, authorization: bytes, *, key_ok: bool) -> tuple[int, dict[str, Any]] | None:
-    """Status and body of the refusal a bad key or a bad request meets; nothing if both are good."""
+def validate_key(authorization: bytes, *, key_ok: bool) -> tuple[int, dict[str, Any]] | None:
+    """Status and body of the refusal a bad key meets; nothing if it is good."""
     scheme, _, key = authorization.decode("latin-1").partition(" ")
     if scheme != "Bearer" or not key:
         return 401, error_body("You didn't provide an API key.", "invalid_request_error")
@@ -88,6 +92,11 @@ def validate(wanted: Any, authorization: bytes, *, key_ok: bool) -> tuple[int, d
         shown = f"{key[:3]}****{key[-4:]}"
         message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
         return 401, error_body(message, "invalid_request_error", code="invalid_api_key")
+    return None
+
+
+def validate(wanted: Any) -> tuple[int, dict[str, Any]] | None:
+    """The same for a bad request."""
     if not isinstance(wanted, dict):
         return _invalid("We could not parse the JSON body of your request.")
     for name in wanted.keys() - _PARAMETERS:
@@ -107,39 +116,32 @@ def _invalid_value(wanted: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         return _invalid(message, param="max_output_tokens", code="integer_below_min_value")
     if not isinstance(wanted.get("input"), str | list):
         return _invalid("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
+    if wanted.get("background") and not wanted.get("store", True):
+        return _invalid("Background mode requires 'store' to be true.", param="store", code="invalid_value")
     return None
 
 
-class Bodies:
-    """Builds replies; remembers the encoded parts that are the same for every request of one configuration."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """One response of the service; small, for thousands are kept, and encoded when it is asked for."""
 
-    def __init__(self) -> None:
-        self._tails: dict[tuple[Any, ...], bytes] = {}
-        self._made = 0
+    id: str
+    name: str
+    digest: str
+    fault: str | None
+    created: int
+    read: int  # input tokens
+    most: int  # output tokens
+    echo: bytes  # the members that echo the request; shared by those of one configuration
 
-    def build(
-        self,
-        wanted: dict[str, Any],
-        name: str,
-        digest: str,
-        tries: int,
-        fault: str | None,
-        headers: bytes,
-        retry_after: int,
-    ) -> Reply:
-        """The reply to a valid request under a fault, or a good one without."""
-        if fault in _ERRORS:
-            return _error(fault, str(wanted["model"]), headers, retry_after)
-        if fault == "malformed":
-            return Reply(200, b'{"id": "resp_sim", "output": [', headers)
-        text = bio(name or digest, int(digest[:8], 16))
+    def encode(self, under_way: str | None = None) -> bytes:
+        """The body at the end, or with the status it is under way in."""
+        if under_way is not None:
+            return self._body(under_way.encode(), b"null", b"null", b"", b"null")
+        fault = self.fault
+        text = bio(self.name or self.digest, int(self.digest[:8], 16))
         if fault == "surrogates":
             text += " \x00"
-        return self._response(wanted, text, digest, fault, headers)
-
-    def _response(self, wanted: dict[str, Any], text: str, digest: str, fault: str | None, headers: bytes) -> Reply:
-        self._made += 1
-        response_id = f"resp_sim{digest}{self._made:08x}"
         quoted = orjson.dumps(text)
         if fault == "surrogates":
             quoted = quoted[:-1] + b'\\ud83d"'
@@ -152,33 +154,52 @@ class Bodies:
             details = b'{"reason":"%s"}' % (b"content_filter" if fault == "content_filter" else b"max_output_tokens")
         elif fault == "failed":
             status, error = b"failed", b'{"code":"server_error","message":"The model failed to generate a response."}'
-        thinks = digest[0] in "01234"  # about a third, as in the recordings
-        output = _output(digest, content, thinks, fault)
-        read = len(wanted["input"]) // 4 + len(wanted.get("instructions") or "") // 4 + 8
+        thinks = self.digest[0] in "01234"  # about a third, as in the recordings
         thought = 64 if thinks else 0
-        written = wanted.get("max_output_tokens") or 4096 if fault == "incomplete" else len(text) // 4 + thought
-        body = (
-            b'{"id":"%s","object":"response","created_at":%d,"status":"%s","error":%s,"incomplete_details":%s,"output":[%s],'
-            b'"usage":{"input_tokens":%d,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens":%d,'
-            b'"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d},%s'
-        ) % (
-            response_id.encode(), int(time.time()), status, error, details, output,
-            read, written, thought, read + written, self._tail(wanted),
+        written = self.most if fault == "incomplete" else len(text) // 4 + thought
+        usage = (
+            b'{"input_tokens":%d,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens":%d,'
+            b'"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}'
+        ) % (self.read, written, thought, self.read + written)
+        return self._body(status, error, details, _output(self.digest, content, thinks, fault), usage)
+
+    def _body(self, status: bytes, error: bytes, details: bytes, output: bytes, usage: bytes) -> bytes:
+        return (
+            b'{"id":"%s","object":"response","created_at":%d,"status":"%s","error":%s,"incomplete_details":%s,'
+            b'"output":[%s],"usage":%s,%s'
+        ) % (self.id.encode(), self.created, status, error, details, output, usage, self.echo)
+
+
+class Bodies:
+    """Makes responses; remembers the encoded parts that are the same for every request of one configuration."""
+
+    def __init__(self) -> None:
+        self._tails: dict[tuple[Any, ...], bytes] = {}
+        self._made = 0
+
+    def response(self, wanted: dict[str, Any], name: str, digest: str, fault: str | None) -> Response:
+        """The response to a valid request: a good one, or one that ends as the fault says."""
+        self._made += 1
+        return Response(
+            id=f"resp_sim{digest}{self._made:08x}", name=name, digest=digest, fault=fault, created=int(time.time()),
+            read=len(wanted["input"]) // 4 + len(wanted.get("instructions") or "") // 4 + 8,
+            most=wanted.get("max_output_tokens") or 4096, echo=self._tail(wanted),
         )  # fmt: skip
-        return Reply(200, body, headers, response_id=response_id)
 
     def _tail(self, wanted: dict[str, Any]) -> bytes:
         """The members that echo the request, encoded once for each configuration."""
         model, instructions, most = wanted["model"], wanted.get("instructions"), wanted.get("max_output_tokens")
         store, reasoning = bool(wanted.get("store", True)), wanted.get("reasoning")
-        key = (model, instructions, most, store, str(reasoning))
+        background = bool(wanted.get("background"))
+        key = (model, instructions, most, store, background, str(reasoning))
         tail = self._tails.get(key)
         if tail is None:
             if len(self._tails) > 100:
                 self._tails.clear()
             echoed = {
-                "background": False, "instructions": instructions, "max_output_tokens": most, "max_tool_calls": None,
-                "model": _SNAPSHOTS.get(model, model), "parallel_tool_calls": True, "previous_response_id": None,
+                "background": background, "instructions": instructions, "max_output_tokens": most,
+                "max_tool_calls": None, "model": _SNAPSHOTS.get(model, model), "parallel_tool_calls": True,
+                "previous_response_id": None,
                 "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None, **(reasoning or {})},
                 "safety_identifier": None, "service_tier": "default", "store": store, "temperature": 1.0,
                 "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto", "tools": [],
@@ -210,6 +231,13 @@ def bio(name: str, number: int) -> str:
 
 
 _ERRORS: Final = frozenset(("429", "429_bare", "quota", "500", "503", "policy", "bad_parameter", "forbidden"))
+
+
+def misbehaved(fault: str | None, model: str, headers: bytes, retry_after: int) -> Reply | None:
+    """The reply that holds no response, where the fault makes it so."""
+    if fault == "malformed":
+        return Reply(200, b'{"id": "resp_sim", "output": [', headers)
+    return _error(fault, model, headers, retry_after) if fault in _ERRORS else None
 
 
 def _error(fault: str, model: str, headers: bytes, retry_after: int) -> Reply:

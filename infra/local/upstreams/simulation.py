@@ -1,7 +1,7 @@
 """What the simulated upstreams have in common: their behaviour, their log, /control and the process that serves.
 
-Beside the paths of its upstream each one answers /control (GET shows the behaviour, POST changes it), /control/log,
-/control/reset and /health.
+Beside the paths of its upstream each one answers /control (GET shows the behaviour, POST changes it), /control/log
+(every call, and counts; with ?entries=0 the counts only), POST /control/reset (forgets the calls) and /health.
 """
 
 from __future__ import annotations
@@ -68,11 +68,15 @@ class Behaviour(BaseModel):
             if part == name if whole else part in name:
                 fault, _, first = fault.partition(":")
                 return fault if tries <= int(first or tries) else None
-        if not self.faults:
+        return self.drawn(self.faults, name, tries)
+
+    def drawn(self, shares: Mapping[str, float], name: str, tries: int) -> str | None:
+        """The fault this try of this name meets where each has its share."""
+        if not shares:
             return None
         digest = blake2b(f"{self.seed}|{name}|{tries}".encode("utf-8", "replace"), digest_size=8).digest()
         point = int.from_bytes(digest, "big") / 2**64
-        for fault, share in self.faults.items():
+        for fault, share in shares.items():
             if point < share:
                 return fault
             point -= share

@@ -1,0 +1,162 @@
+"""What the ends of calls teach about their upstream: its pace, its account's limits, and whether it is away at all.
+
+The breaker is a row that all instances obey. It opens when nearly every call fails because the upstream is away, lets
+one probe through now and then, and closes with the first call that goes well. Causes that a person has to mend hold the
+session instead, once they dominate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.config import PipelineSettings, UpstreamLimits
+from shared.db import Database
+from shared.limits import slow_down
+from shared.logs import log
+from shared.upstreams.base import Answer, ErrorClass, Failure
+
+RATE_LIMITED: Final = "upstream.rate_limited"
+# Failures that say nothing about the row: the upstream, or the way to it, is broken.
+AWAY: Final = frozenset(
+    f"upstream.{code}" for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected")
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """How one call ended: what came, when it had left (monotonic), and the tokens it was admitted for."""
+
+    answer: Answer | Failure
+    left_at: float
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What the ledger makes of it: whether the breaker keeps calls back, and whether what failed is what all meet."""
+
+    tripped: bool = False
+    dominates: bool = False
+    probe_in: float = 0.0  # seconds until the next probe may be made
+
+
+class UpstreamHealth:
+    """One process's ear for one upstream; what it hears is kept for all in the upstream's row."""
+
+    def __init__(self, db: Database, slug: str, settings: PipelineSettings, limits: UpstreamLimits | None) -> None:
+        self._db, self._slug, self._upstream = db, slug, settings.upstream
+        self._limits = limits or UpstreamLimits(requests=None)
+        self._said: tuple[float | None, float | None] = (None, None)  # requests and tokens, as told last
+        self.ailing = False  # whether the ledger counts failures now, so that it wants to hear of good answers too
+
+    def hear(self, ended: Sequence[Heard]) -> Standing:
+        """Take in the ends of calls, and answer how the upstream stands.
+
+        An upstream that is well costs no statement; raises DatabaseError.
+        """
+        standing = self._note(ended)
+        for one in ended:
+            if isinstance(one.answer, Failure) and one.answer.code == RATE_LIMITED:
+                slow_down(
+                    self._db, self._upstream, self._limits, said=one.answer.limits, retry_after=one.answer.retry_after
+                )
+        self._learn_limits(ended)
+        self._give_back_tokens(ended)
+        return standing
+
+    def _note(self, ended: Sequence[Heard]) -> Standing:
+        """Have failures counted, and good answers while failures are."""
+        signs = Counter(sign for one in ended if (sign := _sign(one.answer)) is not None)
+        fine = [one for one in ended if _is_fine(one.answer)]
+        if not signs and not (fine and self.ailing):
+            return Standing()
+        (signature, failed), *_ = signs.most_common(1) or [("", 0)]
+        failures = [one for one in ended if _sign(one.answer) == signature]
+        away = signature == AWAY_SIGN
+        found = self._db.row(
+            "note_health",
+            upstream=self._upstream,
+            signature=signature,
+            down=away,
+            failed=failed,
+            failed_age=_age(failures),
+            fine=len(fine),
+            fine_age=_age(fine),
+            reason=failures[-1].answer.message if failures and isinstance(failures[-1].answer, Failure) else "",
+            threshold=self._limits.down_failures if away else self._limits.systemic_failures,
+            probe_wait=self._limits.probe_wait,
+            probe_wait_max=self._limits.probe_wait_max,
+        )
+        if found is None:
+            return Standing()
+        self.ailing = found["ailing"]
+        if found["opened"]:
+            back = self._db.rows("hand_tries_back", pipeline=self._slug, codes=sorted(AWAY))
+            log(
+                "WARNING",
+                "Breaker opened: the upstream is away",
+                upstream=self._upstream,
+                reason=failures[-1].answer.message if isinstance(failures[-1].answer, Failure) else None,
+                tries_handed_back=back[0]["items"],
+            )
+        elif found["closed"]:
+            log("INFO", "Breaker closed: the upstream answers again", upstream=self._upstream)
+        return Standing(
+            tripped=found["tripped"],
+            dominates=bool(signs) and found["dominates"],
+            probe_in=found["probe_in"] or 0.0,
+        )
+
+    def _learn_limits(self, ended: Sequence[Heard]) -> None:
+        """Keep what good answers say of the account's limits, whenever it is something else than before."""
+        told = [one.answer.limits for one in ended if isinstance(one.answer, Answer) and one.answer.limits]
+        if not told:
+            return
+        scale = self._limits.period / told[-1].period
+        said = (
+            told[-1].requests * scale if told[-1].requests else None,
+            told[-1].tokens * scale if told[-1].tokens else None,
+        )
+        if said != self._said and any(said):
+            self._db.rows("learn_limits", upstream=self._upstream, requests=said[0], tokens=said[1])
+            self._said = said
+
+    def _give_back_tokens(self, ended: Sequence[Heard]) -> None:
+        """Give back what calls were admitted for and did not use, where tokens are paced."""
+        unused = sum(
+            max(0, one.tokens - one.answer.usage.total) for one in ended if one.answer.usage and one.answer.usage.total
+        )
+        if unused and (self._limits.tokens or self._said[1]):
+            self._db.rows(
+                "give_back_tokens",
+                upstream=self._upstream,
+                unused=unused,
+                tokens=self._limits.tokens,
+                period=self._limits.period,
+            )
+
+
+AWAY_SIGN: Final = "away"
+
+
+def _sign(answer: Answer | Failure) -> str | None:
+    """What a failure looks like, for telling whether many fail alike; None for what concerns its own row only."""
+    if isinstance(answer, Answer):
+        return None
+    if answer.kind is ErrorClass.SYSTEMIC:
+        return answer.code
+    return AWAY_SIGN if answer.code in AWAY else None
+
+
+def _is_fine(answer: Answer | Failure) -> bool:
+    """Whether it shows the upstream to be there and to serve us; a rate limit shows neither."""
+    return isinstance(answer, Answer) or (answer.kind is ErrorClass.PERMANENT and answer.code not in AWAY)
+
+
+def _age(ended: Sequence[Heard]) -> float:
+    """How long ago the last of them left."""
+    return time.monotonic() - max((one.left_at for one in ended), default=time.monotonic())

@@ -1,0 +1,149 @@
+"""An answer that cannot be written because PostgreSQL is away waits in the results bucket, and is not paid again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from shared.db import Database
+from shared.errors import LedgerDown, StorageDown
+from shared.messages import ItemsNotice
+from tests.factories import claim, make_session
+from tests.workbench import Workbench, artist_id
+
+
+@pytest.fixture
+def hasty(db: Database, database_url: str) -> Workbench:
+    """A Rowlift whose handlers give up after a second."""
+    return Workbench(db=db, url=database_url, pipeline_changes={"deadline": 1.0, "request_timeout": 0.2, "max_wait": 0})
+
+
+@contextmanager
+def away(patch: pytest.MonkeyPatch, when: Callable[[str], bool]) -> Iterator[None]:
+    """A ledger that is away for some statements while the block lasts."""
+    rows = Database.rows
+
+    def lost(self: Database, name: str, **params: Any) -> Any:
+        if when(name):
+            raise LedgerDown("away")
+        return rows(self, name, **params)
+
+    with patch.context() as inner:
+        inner.setattr(Database, "rows", lost)
+        yield
+
+
+def settles(name: str) -> bool:
+    """Whether the statement is one of those that settle."""
+    return name.startswith("settle/")
+
+
+def lose_answers(bench: Workbench, patch: pytest.MonkeyPatch, n: int = 3) -> UUID:
+    """A session whose items were answered while the ledger was away."""
+    session = make_session(bench, n)
+    with away(patch, settles), pytest.raises(LedgerDown):
+        bench.processor.handle(ItemsNotice(session=session, items=tuple(range(1, n + 1))))
+    return session
+
+
+def put_aside(bench: Workbench, session: UUID) -> list[str]:
+    """The objects that hold answers of a session."""
+    return bench.store.names("out", f"{session}/pending/")
+
+
+def test_answers_are_put_aside_and_settled_by_rescue(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    (name,) = put_aside(hasty, session)
+    assert len(orjson.loads(hasty.store.read("out", name))["settlements"]) == 3
+    assert {call[2] for call in hasty.calls(session)} == {"started"}
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert put_aside(hasty, session) == []
+    assert [hasty.item(session, n)["outcome"] for n in (1, 2, 3)] == ["enriched"] * 3
+    assert {call[2] for call in hasty.calls(session)} == {"succeeded"}
+    assert hasty.value(f"SELECT bio FROM artists WHERE id = '{artist_id(2)}'").startswith("A bio")
+    assert hasty.run(session)["enriched"] == 3
+    assert len(hasty.upstream.requests) == 3  # paid once
+    hasty.assert_sound(session)
+
+
+def test_nothing_is_freed_while_the_bucket_cannot_be_read(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    hasty.pass_time(131)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(hasty.store), "names", _down)
+        hasty.rescuer.round()
+        assert hasty.item(session)["state"] == "running"
+    assert hasty.run(session)["enriched"] == 3
+    assert len(hasty.upstream.requests) == 3
+
+
+def test_an_answer_nobody_could_keep_ends_as_unknown_and_is_asked_again(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(hasty.store), "write", _down)
+    session = lose_answers(hasty, monkeypatch, 1)
+    monkeypatch.undo()
+    hasty.pass_time(131)
+    assert hasty.run(session)["enriched"] == 1
+    assert sorted(call[2] for call in hasty.calls(session)) == ["succeeded", "unknown"]
+    hasty.assert_sound(session)
+
+
+def test_an_answer_put_aside_too_late_is_unknown_and_stays_reserved(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = lose_answers(hasty, monkeypatch, 1)
+    kept = {key: hasty.store.objects.pop(key) for key in list(hasty.store.objects) if "/pending/" in key[1]}
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    (item,) = claim(hasty, session, [1])
+    hasty.store.objects |= kept  # a worker that was stopped for longer than its lease writes now
+    assert hasty.pending.take_in(hasty.db, session) == 0
+    assert (hasty.item(session)["state"], hasty.item(session)["attempt"]) == ("running", item.attempt)
+    ((_, _, state, reserved, cost),) = hasty.calls(session)
+    assert state == "unknown"
+    assert cost is not None
+    assert hasty.facts(session)["reserved"] == reserved
+    hasty.assert_sound(session)
+
+
+def test_taking_in_twice_changes_nothing(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    objects = dict(hasty.store.objects)
+    assert hasty.pending.take_in(hasty.db, session) == 3
+    hasty.store.objects.update(objects)
+    assert hasty.pending.take_in(hasty.db, session) == 0
+    assert hasty.facts(session)["spent"] == sum(call[4] or 0 for call in hasty.calls(session))
+    hasty.assert_sound(session)
+
+
+def test_a_refused_domain_row_among_them_keeps_its_answer_with_its_item(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    hasty.execute(f"ALTER TABLE artists ADD CONSTRAINT not_him CHECK (id <> '{artist_id(2)}')")
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert [hasty.item(session, n)["outcome"] for n in (1, 2, 3)] == ["enriched", "failed", "enriched"]
+    assert hasty.item(session, 2)["result"]["text"].startswith("A bio")
+
+
+def test_what_was_put_aside_of_a_failure_is_taken_in_too(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shared.upstreams.base import ErrorClass
+    from tests.factories import failure
+
+    hasty.upstream._script = lambda n, _: failure(ErrorClass.PERMANENT, code="upstream.refused")
+    session = lose_answers(hasty, monkeypatch, 1)
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert hasty.item(session)["outcome"] == "failed"
+
+
+def _down(*_: Any, **__: Any) -> Any:
+    raise StorageDown("away")
