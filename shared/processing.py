@@ -7,17 +7,16 @@ steady state: claim, slots, start, settle: four statements, whatever the number 
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never, cast
+from typing import Any, assert_never
 from uuid import UUID, uuid4
 
 from shared import items as ledger
+from shared.calling import Caller, unexpected
 from shared.calls import PlannedCall, Verdict, let_go, start_calls
 from shared.config import Settings
 from shared.db import Database
@@ -28,9 +27,8 @@ from shared.items import CallEnd, Claimed, Item, Settlement
 from shared.limits import AHEAD, reserve_slots
 from shared.logs import log
 from shared.messages import ItemsNotice
-from shared.options import CallMode
 from shared.pending import Pending
-from shared.pipelines.base import BackgroundUpstream, Dialogue, Pipeline, Settled
+from shared.pipelines.base import Dialogue, Pipeline, Settled
 from shared.retry import RetryPolicy, next_step
 from shared.settling import Settler
 from shared.states import CallState, Hold, Outcome
@@ -61,11 +59,13 @@ class Processor:
         self.settings = settings.pipelines[pipeline.slug]
         self.limits = settings.upstreams.get(self.settings.upstream)
         self.health = UpstreamHealth(db, pipeline.slug, self.settings, self.limits)
-        # As many as calls can be admitted at once: one that waited here could leave after its lease.
-        self._workers = settings.threads * self.settings.items_per_message
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-        self._made_by: int | None = None
+        # As many workers as calls can be admitted at once: one that waited for one could leave after its lease.
+        self.caller = Caller(
+            db,
+            pipeline,
+            request_timeout=self.settings.request_timeout,
+            workers=settings.threads * self.settings.items_per_message,
+        )
 
     def handle(self, notice: ItemsNotice) -> None:
         """Run the notice's items as far as they may run now.
@@ -83,41 +83,12 @@ class Processor:
                 lease=self.settings.lease,
                 configuration=self.pipeline.configuration,
             )
-            taken = {item.number for item in claimed.items} if claimed else set()
-            if taken < set(notice.items):
-                missed = [number for number in notice.items if number not in taken]
-                self.db.rows("note_absorbed", session=notice.session, item_nos=missed)
             if claimed is not None:
                 _Run(self, notice.session, claimed, deadline).go()
+            taken = {item.number for item in claimed.items} if claimed else set()
+            if missed := [number for number in notice.items if number not in taken]:
+                self.db.rows("note_absorbed", session=notice.session, item_nos=missed)
         self.dispatcher.linger(until=deadline)
-
-    def call(self, planned: PlannedCall, mode: CallMode) -> Future[Answer | Failure]:
-        """The call, under way on one of this process's worker threads."""
-        with self._lock:
-            if self._executor is None or self._made_by != os.getpid():
-                self._executor = ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="call")
-                self._made_by = os.getpid()
-            executor = self._executor
-        if mode is CallMode.BACKGROUND:
-            return executor.submit(self._call_in_background, planned)
-        return executor.submit(self.pipeline.upstream.call, planned.request, timeout=self.settings.request_timeout)
-
-    def _call_in_background(self, planned: PlannedCall) -> Answer | Failure:
-        """The call's answer by its id, which the ledger keeps as soon as it is known: the next attempt fetches it."""
-        upstream, until = (
-            cast(BackgroundUpstream, self.pipeline.upstream),
-            time.monotonic() + self.settings.request_timeout,
-        )
-        if (response_id := planned.response_id) is None:
-            begun = upstream.begin(planned.request, timeout=self.settings.request_timeout)
-            if not isinstance(begun, str):
-                return begun
-            response_id = begun
-            try:
-                self.db.rows("keep_response_id", call=planned.id, response_id=response_id)
-            except DatabaseError as error:  # the answer itself is what matters
-                log("WARNING", "The id of an answer could not be kept", reason=str(error), **planned.item.log_fields())
-        return upstream.fetch(response_id, timeout=max(1.0, until - time.monotonic()))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -237,7 +208,7 @@ class _Run:
             ending: Settled | Failure = end.value
         except Exception as error:  # a fault of ours that one item brought to light; its neighbours go on
             log("ERROR", "Unforeseen error in a dialogue", error=error, **talk.item.log_fields())
-            ending = _unexpected(error, ErrorClass.PERMANENT if talk.paid else ErrorClass.TRANSIENT)
+            ending = unexpected(error, ErrorClass.PERMANENT if talk.paid else ErrorClass.TRANSIENT)
         del self._talks[talk.item.number]
         self._end(self._judged(talk, ending))
         return None
@@ -303,7 +274,8 @@ class _Run:
                 case Verdict.STARTED:
                     self._talks[call.item.number].asked = True
                     left_at = time.monotonic()
-                    self._calls[self._processor.call(call, self._claimed.options.call_mode)] = (call, left_at)
+                    future = self._processor.caller.call(call, self._claimed.options.call_mode)
+                    self._calls[future] = (call, left_at)
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
                     del self._talks[call.item.number], self._open[call.item.number]
@@ -357,7 +329,7 @@ class _Run:
     def _hear(self) -> None:
         """Pass on the answers that have come."""
         finished = [(future, *self._calls.pop(future)) for future in list(self._calls) if future.done()]
-        answers = [(call, left_at, _outcome(call, future)) for future, call, left_at in finished]
+        answers = [(call, left_at, future.result()) for future, call, left_at in finished]
         if self._pipeline.paid:
             for call, _, answer in answers:
                 self._talks[call.item.number].paid = self._call_end(call, answer)
@@ -460,26 +432,6 @@ class _Run:
 
 def _handed_back(item: Item, code: str, *, due_in: float = 0.0) -> Settlement:
     return Settlement(item=item, outcome=None, code=code, due_in=due_in)
-
-
-def _outcome(call: PlannedCall, future: Future[Answer | Failure]) -> Answer | Failure:
-    """The call's outcome; what nobody foresaw counts as a retry, and nobody knows whether it was paid."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    log("ERROR", "Unforeseen error in a call", error=error, **call.item.log_fields())
-    return _unexpected(error, ErrorClass.TRANSIENT, call_state="unknown")
-
-
-def _unexpected(
-    error: BaseException, kind: ErrorClass, *, call_state: Literal["failed", "unknown"] = "failed"
-) -> Failure:
-    return Failure(
-        kind=kind,
-        code="upstream.unexpected",
-        message=f"The call broke with {type(error).__name__}; the log has the traceback.",
-        call_state=call_state,
-    )
 
 
 def _together(waits: Iterable[float], lateness: float) -> Iterator[tuple[float, float, int]]:

@@ -103,7 +103,7 @@ def test_a_given_up_finalize_notice_is_asked_for_again(bench: Workbench, letters
         b"[]",
         b'{"session_id": "x", "items": [1]}',
         b'{"items": [1, "2"]}',
-        continuation(uuid4(), 7, pipeline="artists", traceparent=None).data,
+        continuation(UUID(int=7), 7, pipeline="artists", traceparent=None).data,
         b'{"session_id": "00000000-0000-4000-8000-000000000001", "items": [9223372036854775808]}',
     ],
 )
