@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format up down migrate bench clean
+.PHONY: help install demo test check format up down migrate bench faults clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -26,7 +26,7 @@ demo: install ## run 25 artists and an export of films through everything here, 
 	@$(BIN)/rowlift demo
 
 test: install ## run every test, with coverage of shared/, functions/ and cli/ (ARGS="-k name" for some)
-	@$(BIN)/python -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=95)
+	@$(BIN)/python -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS),--numprocesses 2 --dist loadfile --cov-fail-under=95)
 
 check: install ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted; run: make format"; exit 1; }
@@ -48,6 +48,9 @@ migrate: install ## bring the database (DATABASE_URL, or the running stack's) to
 
 bench: install ## measure speed and memory; figures go to tests/bench/README.md by hand
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: install ## break everything at random under running files and check every sum (SEEDS=200 FIRST_SEED=1)
+	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),10) --first-seed $(or $(FIRST_SEED),1) $(ARGS)
 
 clean: ## remove .venv and the state of local stacks
 	rm -rf .venv .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

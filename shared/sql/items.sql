@@ -14,7 +14,7 @@ WITH session AS MATERIALIZED (
      ORDER BY items.item_no FOR NO KEY UPDATE OF items
 ), claimed AS (
     UPDATE items
-       SET state = 'running', attempt = attempt + 1, claim = :claim::uuid, dispatched_at = NULL, due_at = NULL,
+       SET state = 'running', attempt = attempt + 1, claim = :claim::uuid, dispatched_at = NULL, dispatches = 0, due_at = NULL,
            lease_expires_at = now() + :lease * interval '1 second'
       FROM session
      WHERE items.session_id = session.id AND items.item_no = ANY (ARRAY (SELECT item_no FROM locked))
@@ -110,12 +110,12 @@ WITH locked AS MATERIALIZED (
      WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]) AND dispatched_at IS NOT NULL
      ORDER BY item_no FOR NO KEY UPDATE
 )
-UPDATE items SET dispatched_at = NULL
+UPDATE items SET dispatched_at = NULL, dispatches = greatest(0, dispatches - 1)
  WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked)) AND dispatched_at IS NOT NULL;
 
 -- name: lost_notices
 -- Take back notices that were lost: nothing was worked on in this pipeline for a while, or ten minutes have passed,
--- either doubled with every repeat, so that an outage does not flood the broker. At most 5,000; answers how many.
+-- either doubled with every repeat (a claim shows that one arrived), so that an outage does not flood the broker. At most 5,000; answers how many.
 WITH idle AS (
     SELECT coalesce(max(worked_at), '-infinity') < now() - :lost_after * interval '1 second' AS so
       FROM sessions WHERE pipeline = :pipeline AND completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL

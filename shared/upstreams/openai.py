@@ -87,6 +87,11 @@ class OpenAIUpstream:
         request_timeout: float,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        # Loaded here and not in the first calls: those would leave late and all at once (50 in a quarter second of 20).
+        import openai  # noqa: F401
+
+        import shared.upstreams.connections  # noqa: F401
+
         self.model = model
         self.max_output_tokens = max_output_tokens
         self.request_timeout = request_timeout

@@ -128,7 +128,11 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         answer, self._pending, self._timer = self._pending, None, None
-        if answer is None or self._transport.is_closing():
+        if answer is None:
+            return
+        if self._transport.is_closing():
+            if answer.ended is not None:
+                answer.ended(False)
             return
         answer.send(self._transport)
         if answer.ended is not None:

@@ -1,0 +1,25 @@
+"""A short fault campaign (`make faults` is the long one), and every seed that once found something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import campaign
+from tests.faults.report import told
+
+SECONDS = 6.0
+# Between them: functions and workers killed, PostgreSQL restarted in three ways, the broker emptied, a worker stopped
+# past its lease, connections cut, delayed and silent, storms, budgets that run out, pauses, a cancel, films.
+SEEDS = (8, 9, 13, 16, 31)
+REGRESSIONS: tuple[int, ...] = ()  # seeds that once failed, by whatever is mended since
+
+
+@pytest.mark.slow
+def test_no_seed_finds_anything(tmp_path: Path) -> None:
+    reports = list(campaign.run((*SEEDS, *REGRESSIONS), folder=tmp_path, seconds=SECONDS, options={}))
+    lines = "\n".join(line for report in reports for line in told(report))
+    assert [report.plan.seed for report in reports if report.findings] == [], lines
+    assert sum(report.calls for report in reports) > 1_000, lines
+    assert sum(report.unknown.total() for report in reports) > 0, f"nothing was hit, so nothing is proven:\n{lines}"
