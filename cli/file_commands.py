@@ -36,7 +36,7 @@ from cli.parameters import (
 )
 from cli.saving import Saved
 from cli.showing import line_of
-from cli.stack_commands import check_database_url, reach
+from cli.stack_commands import check_database_url, reach, say_if_simulated
 from cli.terminal import Terminal
 from cli.uploading import Uploaded
 from cli.verdict import verdict
@@ -145,6 +145,7 @@ def run(
     if os.environ.get("DATABASE_URL"):
         check_database_url(os.environ["DATABASE_URL"])
     with local.running(state_dir, terminal=terminal) as (info, started):
+        say_if_simulated(info, pipeline, terminal)
         hint = "`rowlift up --detach`, then " if started else ""
         ran = _run(batch, Api(str(info["api"])), str(info["storage"]), output, terminal, hint=hint)
     return _finish(*ran, terminal)

@@ -33,6 +33,8 @@ def quote_table(quote: Document) -> RenderableType:
 
 
 def _lines(quote: Document) -> list[tuple[str, str]]:
+    if "error" in quote:
+        return [("no quote", quote["error"])]
     rows = [f"{quote['rows']:,}"]
     rows += [f"{quote[name]:,} {name}" for name in ("rejected", "duplicates") if quote[name]]
     lines = [("rows", ", ".join(rows)), ("to run", f"{quote['to_run']:,}")]
@@ -103,4 +105,6 @@ def _approved(status: Document, service: Api, terminal: Terminal) -> bool:
         wanted = False
     if wanted:
         service.act(UUID(status["session_id"]), "approve")
+    else:
+        terminal.declined.add(status["session_id"])
     return wanted

@@ -100,7 +100,7 @@ def pace(status: Document) -> str:
 def reason(status: Document) -> str:
     """Why a session stands, waits or failed, or an empty text."""
     breaker = status.get("breaker")
-    waits = f"{breaker['reason']}. It goes on by itself once the upstream answers again." if breaker else ""
+    waits = f"{breaker['reason'].rstrip('.')}. It goes on by itself once the upstream answers again." if breaker else ""
     return str(status.get("error_message") or status.get("pause_reason") or waits)
 
 

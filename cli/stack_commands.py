@@ -117,6 +117,19 @@ def _check_same(info: local.Info, *, state_dir: Path, **asked: Any) -> None:
         )
 
 
+def say_if_simulated(info: local.Info, pipeline: str, terminal: Terminal) -> None:
+    """Tell a person whose answers are made up, above all one who has set a key."""
+    name, key = _UPSTREAM_OF.get(pipeline, ("", ""))
+    if not info.get(name):
+        return
+    late = " It is set now: end this stack with `rowlift down`, then run again." if os.environ.get(key) else ""
+    what = "biographies and dollars are" if name == "openai" else "films are"
+    terminal.say(f"The stack was started without {key}: {what} made up, nothing is paid.{late}")
+
+
+_UPSTREAM_OF = {"artists": ("openai", "OPENAI_API_KEY"), "movies": ("tmdb", "TMDB_API_TOKEN")}
+
+
 def _show_stack(info: local.Info, terminal: Terminal) -> None:
     openai = "simulated: nothing is paid, the bios say so" if info.get("openai") else "the real one: calls cost money"
     tmdb = "simulated: films of a recorded list" if info.get("tmdb") else "the real one"

@@ -50,6 +50,7 @@ class Terminal:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.console = _console(stderr=as_json)
+        self.declined: set[str] = set()  # sessions whose quote was shown to a person who did not approve it
 
     @property
     def live(self) -> bool:

@@ -13,7 +13,9 @@ from cli.terminal import Terminal
 def verdict(found: Sequence[Document], terminal: Terminal) -> int:
     """The exit status: 0 if every session completed or waits for approval, else 1. Says what to do next."""
     for status in found:
-        if (quote := status.get("quote")) and (status["status"] == "quoted" or quote.get("preview")):
+        quote = status.get("quote") or {}
+        wanted = status["status"] == "quoted" or "preview" in quote or "error" in quote
+        if quote and wanted and status["session_id"] not in terminal.declined:
             show_quote(quote, terminal)
         advice = _advice(status)
         if advice:
@@ -37,7 +39,7 @@ def _advice(status: Document) -> str:
         case "cancelled":
             return f"Session {session} was cancelled."
         case _:
-            return f"{_reviews(status)}{_rejects(status)}".strip()
+            return f"{_reviews(status)}{_rejects(status)}{_unknown(status)}".strip()
 
 
 def _said(status: Document) -> str:
@@ -54,6 +56,18 @@ def _reviews(status: Document) -> str:
 def _rejects(status: Document) -> str:
     rejected = status.get("rejected", 0)
     return f" {rejected:,} rows were rejected: `rowlift rejects {status['session_id']}` says why." if rejected else ""
+
+
+def _unknown(status: Document) -> str:
+    """That calls may have been charged without an answer: a completed session would not show it otherwise."""
+    calls = status.get("calls", {}).get("unknown", 0)
+    if not calls:
+        return ""
+    what = "1 call was" if calls == 1 else f"{calls:,} calls were"
+    return (
+        f" {what} sent and never answered, and may have been charged; their rows were asked again. "
+        f"`rowlift verify {status['session_id']}` adds it up."
+    )
 
 
 def _resume(status: Document) -> str:

@@ -32,7 +32,7 @@ CREATE TABLE sessions (
     source          text NOT NULL,
     files_known     integer NOT NULL DEFAULT 0,
     files_open      integer NOT NULL DEFAULT 0,     -- registered and not read to their end
-    approval        text NOT NULL DEFAULT 'none',
+    approval        text NOT NULL DEFAULT 'none',   -- passed: cheap enough to go on unasked; given: by a person
     hold            text,
     pause_reason    text,
     resumed_at      timestamptz,
@@ -61,7 +61,7 @@ CREATE TABLE sessions (
     quoted_epoch    bigint,
     compared_with   uuid,                           -- the earlier session the manifest says what changed since
     absorbed        bigint NOT NULL DEFAULT 0,      -- deliveries of items that had been taken already
-    CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'given')),
+    CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'passed', 'given')),
     CONSTRAINT sessions_hold_is_known CHECK (hold IN ('person', 'budget', 'systemic')),
     CONSTRAINT sessions_money_is_not_negative CHECK (spent >= 0 AND reserved >= 0 AND budget >= 0)
 ) WITH (fillfactor = 50);

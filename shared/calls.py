@@ -30,9 +30,15 @@ class PlannedCall:
     id: UUID
     item: Item
     request: Any
+    digest: str  # of the request and the configuration it is made with, in hexadecimal digits
     tokens: int
     reserve: int
     response_id: str | None = None  # of a call that an earlier attempt began: its answer is fetched, nothing is paid
+
+
+def request_digest(request: Any, configuration: str) -> str:
+    """What tells a request from others, and from the same made with another prompt or model."""
+    return hashlib.blake2b(f"{configuration}\n{request!r}".encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def start_calls(
@@ -46,7 +52,7 @@ def start_calls(
             "call_id": str(call.id),
             "try": call.item.failures + 1,
             "reserve": call.reserve,
-            "request_hash": hashlib.blake2b(repr(call.request).encode("utf-8", "replace"), digest_size=16).hexdigest(),
+            "request_hash": call.digest,
         }
         for call in planned
     ]

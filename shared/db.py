@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from shared.cloud_sql import CloudSql
 from shared.config import ConnectionSettings
-from shared.errors import LedgerDown, StatementFailed
+from shared.errors import LedgerDown, StatementFailed, TooSlow
 from shared.sql import statement
 
 Row = dict[str, Any]
@@ -110,7 +110,8 @@ class Database:
             except (LedgerDown, StatementFailed) as error:
                 again = isinstance(error, LedgerDown) or error.passes or error.sqlstate == _STALE_PLAN
                 if last and isinstance(error, StatementFailed) and error.passes:
-                    raise LedgerDown(str(error)) from error  # it may go well later, so no reason to give the work up
+                    # It may go well later, so no reason to give the work up.
+                    raise (TooSlow if error.timed_out else LedgerDown)(str(error)) from error
                 if last or not again:
                     raise
                 time.sleep(random.uniform(0.01, 0.05))

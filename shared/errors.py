@@ -12,6 +12,7 @@ RowliftError
 │   └── StorageDown     the store cannot be reached; deliver again
 └── DatabaseError       PostgreSQL
     ├── LedgerDown      it cannot be reached or is restarting; deliver again
+    │   └── TooSlow     a statement took longer than it may
     └── StatementFailed it refused a statement for good; carries SQLSTATE and constraint
 """
 
@@ -73,6 +74,10 @@ class LedgerDown(DatabaseError):
     """PostgreSQL cannot be reached; try again."""
 
 
+class TooSlow(LedgerDown):
+    """A statement took longer than it may, twice; try again when there is less to do."""
+
+
 class StatementFailed(DatabaseError):
     """PostgreSQL refused a statement for good."""
 
@@ -87,6 +92,21 @@ class StatementFailed(DatabaseError):
         return f"db.{self.constraint or self.sqlstate}"
 
     @property
+    def systemic(self) -> bool:
+        """Whether every statement of its kind will be refused: a table is missing, say, or nothing may be written."""
+        return self.sqlstate.startswith(("42", "3F")) or self.sqlstate == "25006"
+
+    @property
+    def advice(self) -> str:
+        """What a person is told whose session is held for it."""
+        return f"{self.code}: {self}. Run the migrations, then resume."
+
+    @property
     def passes(self) -> bool:
         """Whether the same may go well a moment later: a deadlock, or a lock or statement waited for too long."""
-        return self.sqlstate in ("40001", "40P01", "55P03", "57014")
+        return self.timed_out or self.sqlstate in ("40001", "40P01", "55P03")
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the statement took longer than it may."""
+        return self.sqlstate == "57014"

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from shared.comparing import changes
 from shared.config import Settings
 from shared.db import Database, Row
 from shared.dispatch import Dispatcher
@@ -23,7 +24,7 @@ from shared.pipelines.base import ARCHIVE
 from shared.quoting import Quoter
 from shared.rejects import reject_lines, session_of_name
 from shared.results import result_lines
-from shared.states import FileState, Outcome, SessionStatus
+from shared.states import TOO_MANY_FAILED, FileState, Outcome, SessionStatus
 from shared.storage import Store
 
 
@@ -79,12 +80,10 @@ class Finalizer:
         return SessionStatus(done["status"])
 
     def _found(self, session: UUID, quoter: Quoter) -> Row | None:
-        """The session's facts, what a dry run found out and what it is compared with included."""
+        """The session's facts, what a dry run found out included."""
         found = self._db.row("session", session=session)
         if found is None or found["pipeline"] not in PIPELINES:
             return found
-        if PIPELINES[found["pipeline"]].grouping is None:
-            self._db.rows("compare_with", session=session)
         if found["options"].get("dry_run") and found["cancelled_at"] is None and found["failed_at"] is None:
             quoter.quote(session)
         return self._db.row("session", session=session)
@@ -141,10 +140,10 @@ class Finalizer:
         self._write(f"{session}/manifest.json", "application/json", [body])
 
     def _changes(self, session: UUID, slug: str) -> dict[str, Any]:
-        """What is new, other, the same and gone since the session it is compared with; null where there is none."""
+        """What changed since the session it is compared with; exports have reports of their own."""
         if slug not in PIPELINES or PIPELINES[slug].grouping is not None:
             return {}
-        return {"changes": self._db.row("changes", session=session)}
+        return changes(self._db, session)
 
     def _write(self, name: str, content_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
         """Bytes and SHA-256 of what was written."""
@@ -164,6 +163,8 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
     broken = next((file for file in files if file["state"] == FileState.FAILED and not _mended(file, files)), None)
     if broken is not None:
         return broken["error_code"] or "input.unreadable", _said_of(broken, among=files)
+    if found["failed_at"] is not None and found["error_code"] == TOO_MANY_FAILED:  # it stopped early, and said so
+        return TOO_MANY_FAILED, found["error_message"]
     records = sum(file["records_read"] - file["ignored"] for file in files)
     total = sum(counts.values())
     if found["failed_at"] is None and records != total:
@@ -182,7 +183,7 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
     ran = total - counts[Outcome.REJECTED] - counts[Outcome.DUPLICATE] - counts[Outcome.MERGED]
     if counts[Outcome.FAILED] and options.too_many_failed(counts[Outcome.FAILED], ran):
         return (
-            "input.too_many_failed",
+            TOO_MANY_FAILED,
             f"{counts[Outcome.FAILED]} of {ran} items failed, more than max-failed={options.max_failed} allows; "
             "results.jsonl says why each did, and reprocess runs them again.",
         )
@@ -197,13 +198,20 @@ def _said_of(broken: Row, *, among: list[Row]) -> str:
 
 
 def _mended(failed: Row, files: list[Row]) -> bool:
-    """Whether another stands in for a file that failed: a newer version, later the same part, or later rejects."""
+    """Whether another stands in for a file that failed: a newer version, later the same part or the same rejects.
+
+    Rejected rows may come back from another folder; a file of another name holds others of them, for all one knows.
+    """
     named = failed["part"] not in ("", ARCHIVE)
-    returned = session_of_name(failed["object_name"])
     return any(
         (file["object_name"] == failed["object_name"] and file["generation"] > failed["generation"])
         or (named and file["part"] == failed["part"] and file["id"] > failed["id"])
-        or (returned and session_of_name(file["object_name"]) and file["id"] > failed["id"])
+        or (_same_rejects(file["object_name"], failed["object_name"]) and file["id"] > failed["id"])
         for file in files
         if file["state"] in (FileState.READ, FileState.REPEATED)
     )
+
+
+def _same_rejects(one: str, other: str) -> bool:
+    both = session_of_name(one) is not None and session_of_name(other) is not None
+    return both and one.rpartition("/")[2] == other.rpartition("/")[2]

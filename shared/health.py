@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.config import PipelineSettings, UpstreamLimits
+from shared.config import Settings, UpstreamLimits
 from shared.db import Database
-from shared.limits import slow_down
+from shared.limits import TokenSlot, slow_down
 from shared.logs import log
 from shared.upstreams.base import Answer, ErrorClass, Failure
 
 RATE_LIMITED: Final = "upstream.rate_limited"
+UNFINISHED: Final = "upstream.unfinished"  # the next attempt fetches the answer by its id
 # Failures that say nothing about the row: the upstream, or the way to it, is broken.
 AWAY: Final = frozenset(
     f"upstream.{code}" for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected")
@@ -28,11 +29,12 @@ AWAY: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heard:
-    """How one call ended: what came, when it had left (monotonic), and the tokens it was admitted for."""
+    """How one call ended: what came, when it had left (monotonic), and what it was admitted for."""
 
     answer: Answer | Failure
     left_at: float
-    tokens: int
+    slot: TokenSlot
+    again: bool = False  # whether its item had failed like that before: it may be the row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +49,10 @@ class Standing:
 class UpstreamHealth:
     """One process's ear for one upstream; what it hears is kept for all in the upstream's row."""
 
-    def __init__(self, db: Database, slug: str, settings: PipelineSettings, limits: UpstreamLimits | None) -> None:
-        self._db, self._slug, self._upstream = db, slug, settings.upstream
+    def __init__(self, db: Database, settings: Settings, upstream: str) -> None:
+        self._db, self._upstream = db, upstream
+        self._pipelines = [slug for slug, one in settings.pipelines.items() if one.upstream == upstream]
+        limits = settings.upstreams.get(upstream)
         self._limits = limits or UpstreamLimits(requests=None)
         self._said: tuple[float | None, float | None] = (None, None)  # requests and tokens, as told last
         self.ailing = False  # whether the ledger counts failures now, so that it wants to hear of good answers too
@@ -77,12 +81,14 @@ class UpstreamHealth:
         (signature, failed), *_ = signs.most_common(1) or [("", 0)]
         failures = [one for one in ended if _sign(one.answer) == signature]
         away = signature == AWAY_SIGN
+        counts = sum(not one.again for one in failures) if away else failed
         found = self._db.row(
             "note_health",
             upstream=self._upstream,
             signature=signature,
             down=away,
             failed=failed,
+            counts=counts,
             failed_age=_age(failures),
             fine=len(fine),
             fine_age=_age(fine),
@@ -95,13 +101,17 @@ class UpstreamHealth:
             return Standing()
         self.ailing = found["ailing"]
         if found["opened"]:
-            back = self._db.rows("hand_tries_back", pipeline=self._slug, codes=sorted(AWAY))
+            back = 0
+            while (row := self._db.row("hand_tries_back", pipelines=self._pipelines, codes=sorted(AWAY))) and row[
+                "items"
+            ]:
+                back += row["items"]
             log(
                 "WARNING",
                 "Breaker opened: the upstream is away",
                 upstream=self._upstream,
                 reason=failures[-1].answer.message if isinstance(failures[-1].answer, Failure) else None,
-                tries_handed_back=back[0]["items"],
+                tries_handed_back=back,
             )
         elif found["closed"]:
             log("INFO", "Breaker closed: the upstream answers again", upstream=self._upstream)
@@ -127,17 +137,9 @@ class UpstreamHealth:
 
     def _give_back_tokens(self, ended: Sequence[Heard]) -> None:
         """Give back what calls were admitted for and did not use, where tokens are paced."""
-        unused = sum(
-            max(0, one.tokens - one.answer.usage.total) for one in ended if one.answer.usage and one.answer.usage.total
-        )
-        if unused and (self._limits.tokens or self._said[1]):
-            self._db.rows(
-                "give_back_tokens",
-                upstream=self._upstream,
-                unused=unused,
-                tokens=self._limits.tokens,
-                period=self._limits.period,
-            )
+        seconds = sum(one.slot.unused(one.answer.usage.total) for one in ended if one.answer.usage)
+        if seconds > 0:
+            self._db.rows("give_back_tokens", upstream=self._upstream, seconds=seconds)
 
 
 AWAY_SIGN: Final = "away"
@@ -153,8 +155,8 @@ def _sign(answer: Answer | Failure) -> str | None:
 
 
 def _is_fine(answer: Answer | Failure) -> bool:
-    """Whether it shows the upstream to be there and to serve us; a rate limit shows neither."""
-    return isinstance(answer, Answer) or (answer.kind is ErrorClass.PERMANENT and answer.code not in AWAY)
+    """Whether it shows that the upstream is there: an answer, or a refusal that is about the row or the pace."""
+    return isinstance(answer, Answer) or (_sign(answer) is None and answer.code != UNFINISHED)
 
 
 def _age(ended: Sequence[Heard]) -> float:

@@ -21,6 +21,8 @@ class Asked:
 
     call: UUID
     response_id: str
+    digest: str  # of the request it was
+    reserved: int  # micro-dollars
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,7 @@ class Item:
     snoozes: int
     round: int
     kept: Mapping[str, Any] | None  # an answer that was paid for and could not be written
+    last_error: str | None = None  # how its last call failed
     reusable: Mapping[str, Any] | None = None  # the answer an earlier success left for the same input
     asked: Asked | None = None  # what an earlier attempt of the round asked for in the background
 
@@ -52,13 +55,25 @@ class Item:
             snoozes=row["snoozes"],
             round=row["round"],
             kept=row["result"],
+            last_error=row["error_code"],
             reusable=row["reusable"],
-            asked=Asked(call=row["asked_id"], response_id=row["asked_for"]) if row["asked_id"] else None,
+            asked=_asked(row),
         )
 
     def log_fields(self) -> dict[str, Any]:
         """What a log line says of the item."""
         return {"session_id": self.session, "item_no": self.number, "attempt": self.attempt, "key": self.key}
+
+
+def _asked(row: Row) -> Asked | None:
+    if row["asked_id"] is None:
+        return None
+    return Asked(
+        call=row["asked_id"],
+        response_id=row["asked_for"],
+        digest=row["asked_hash"],
+        reserved=row["asked_reserved"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +155,8 @@ class Terms:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Terms:
-        """The terms of `to_dict`."""
-        return cls(**found)
+        """The terms of `to_dict`, also of another version's."""
+        return cls(**{name: value for name, value in found.items() if name in cls.__slots__})
 
 
 def claim(

@@ -24,6 +24,18 @@ LONGEST_STOP: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenSlot:
+    """What each slot took of the token limit: so many tokens, for so many seconds of everybody's time."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def unused(self, used: int) -> float:
+        """The seconds to give back for a call that used less."""
+        return self.seconds * (1 - used / self.tokens) if 0 < used < self.tokens else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
     """Waits in seconds until each admitted request may leave, ascending; `later` is when to ask for the rest."""
 
@@ -31,6 +43,7 @@ class Slots:
     later: float
     given_at: float  # what the waits count from, by this process's monotonic clock
     lateness: float  # how much later than its slot a request may leave
+    tokens: TokenSlot
     tripped: bool = False  # the breaker keeps requests back, all but a probe
     ailing: bool = False  # failures are being counted
 
@@ -64,7 +77,8 @@ def reserve_slots(
             n=n, each=tokens, max_wait=max_wait, ahead=ahead, probe_timeout=probe_timeout,
         )  # fmt: skip
         answered_at = time.monotonic()
-        slots = _slots(found, given_at=_moment(found, asked_at, answered_at), lateness=limits.lateness)
+        moment = _moment(found, asked_at, answered_at)
+        slots = _slots(found, given_at=moment, lateness=limits.lateness, tokens=tokens)
         late = answered_at - slots.given_at
         if not slots.waits or late <= slots.waits[-1] + slots.lateness:
             return slots
@@ -114,7 +128,7 @@ def _row(db: Database, name: str, upstream: str, limits: UpstreamLimits, **wante
     return found
 
 
-def _slots(found: Row, *, given_at: float, lateness: float) -> Slots:
+def _slots(found: Row, *, given_at: float, lateness: float, tokens: int) -> Slots:
     waits = tuple(
         max(0.0, *(found[f"{kind}_lead"] + i * found[f"{kind}_step"] - found["burst"] for kind in ("request", "token")))
         for i in range(found["given"])
@@ -124,6 +138,7 @@ def _slots(found: Row, *, given_at: float, lateness: float) -> Slots:
         later=max(found["wait"], 0.5),
         given_at=given_at,
         lateness=lateness,
+        tokens=TokenSlot(tokens=tokens, seconds=found["token_step"]),
         tripped=found["tripped"],
         ailing=found["ailing"],
     )

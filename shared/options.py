@@ -68,7 +68,7 @@ def _share(value: Any) -> Any:
     """`5` as a count, `5%` as a share, in their stored form."""
     text = str(value).strip()
     number = text.removesuffix("%")
-    if not number.isascii() or not number.isdigit() or (text.endswith("%") and int(number) > 100):
+    if not number.isascii() or not number.isdigit() or len(number) > 9 or (text.endswith("%") and int(number) > 100):
         raise ValueError("give a count such as 20, or a share such as 5%")
     return text
 

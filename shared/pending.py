@@ -16,6 +16,7 @@ from shared.db import Database
 from shared.errors import ObjectGone, StatementFailed
 from shared.items import Settlement, Terms
 from shared.logs import log
+from shared.states import Hold
 from shared.storage import Store
 
 
@@ -43,10 +44,13 @@ class Pending:
         for name in self._store.names(self._bucket, f"{session}/pending/"):
             try:
                 found = orjson.loads(self._store.read(self._bucket, name))
+                terms, settlements = Terms.from_dict(found["terms"]), found["settlements"]
             except ObjectGone:  # another was quicker
                 continue
-            terms = Terms.from_dict(found["terms"])
-            verdicts = [self._settle(db, session, one, terms) for one in found["settlements"]]
+            except (ValueError, TypeError, KeyError, AttributeError) as error:  # none of ours; it stays for a person
+                log("ERROR", "An answer put aside cannot be read", session_id=session, object=name, reason=str(error))
+                continue
+            verdicts = [self._settle(db, session, one, terms) for one in settlements]
             self._store.delete_prefix(self._bucket, name)
             settled += verdicts.count("settled")
             log("WARNING", "Answers put aside were taken in", session_id=session, answers=len(verdicts),
@@ -57,6 +61,11 @@ class Pending:
         try:
             return ledger.settle_batch(db, session, [batch], terms=terms)[int(str(batch["item_no"]))]
         except StatementFailed as error:  # the domain table refuses it: the answer stays with its item
-            refused = {**batch, "domain": None, "state": "discarded", "outcome": "failed", "code": error.code,
-                       "error_code": error.code, "error_message": str(error)}  # fmt: skip
+            refused = {**batch, "domain": None, "error_code": error.code, "error_message": str(error)}
+            if error.systemic:
+                refused |= {"state": "retryable", "outcome": None, "code": "answered", "due_in": 0.0}
+                held = {"hold": Hold.SYSTEMIC, "reason": error.advice, "age": None, "needed": None}
+                db.rows("hold_session", session=session, **held)
+            else:
+                refused |= {"state": "discarded", "outcome": "failed", "code": error.code}
             return ledger.settle_batch(db, session, [refused], terms=terms)[int(str(batch["item_no"]))]

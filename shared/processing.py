@@ -7,6 +7,7 @@ steady state: claim, slots, start, settle: four statements, whatever the number 
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,14 +18,14 @@ from uuid import UUID, uuid4
 
 from shared import items as ledger
 from shared.calling import Caller, unexpected
-from shared.calls import PlannedCall, Verdict, let_go, start_calls
+from shared.calls import PlannedCall, Verdict, let_go, request_digest, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
 from shared.errors import DatabaseError, LedgerDown, StatementFailed
-from shared.health import AWAY, RATE_LIMITED, Heard, Standing, UpstreamHealth
+from shared.health import AWAY, RATE_LIMITED, UNFINISHED, Heard, Standing, UpstreamHealth
 from shared.items import CallEnd, Claimed, Item, Settlement
-from shared.limits import AHEAD, reserve_slots
+from shared.limits import AHEAD, TokenSlot, reserve_slots
 from shared.logs import log
 from shared.messages import ItemsNotice
 from shared.pending import Pending
@@ -40,7 +41,7 @@ GATHER, GATHER_UNPAID = 0.25, 10.0
 BUDGET_BUSY_WAIT = 2.0
 # How much longer than its request a probe may take until it is noted; then another is made.
 PROBE_SLACK = 5.0
-UNFINISHED = "upstream.unfinished"  # the next attempt fetches the answer by its id, if it has one
+YIELDS = (4.0, 6.0)  # seconds; rescue hands out rows of other sessions every 2
 
 
 class Processor:
@@ -58,7 +59,7 @@ class Processor:
         self.dispatcher, self.pending = dispatcher, pending
         self.settings = settings.pipelines[pipeline.slug]
         self.limits = settings.upstreams.get(self.settings.upstream)
-        self.health = UpstreamHealth(db, pipeline.slug, self.settings, self.limits)
+        self.health = UpstreamHealth(db, settings, self.settings.upstream)
         # As many workers as calls can be admitted at once: one that waited for one could leave after its lease.
         self.caller = Caller(
             db,
@@ -101,6 +102,15 @@ class _Talk:
     paid: CallEnd | None = None  # the end of its one paid call
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flight:
+    """A call under way: when it left, and what its slot took of the token limit."""
+
+    call: PlannedCall
+    left_at: float
+    slot: TokenSlot
+
+
 class _Run:
     """One message's items from claim to settle."""
 
@@ -108,7 +118,7 @@ class _Run:
         self._processor, self._session, self._claimed, self._deadline = processor, session, claimed, deadline
         self._db, self._pipeline, self._settings = processor.db, processor.pipeline, processor.settings
         self._waiting: deque[PlannedCall] = deque()
-        self._calls: dict[Future[Answer | Failure], tuple[PlannedCall, float]] = {}  # and when each left
+        self._calls: dict[Future[Answer | Failure], _Flight] = {}
         self._standing: Standing | None = Standing()  # of the upstream as last heard; None: not known
         self._open = {item.number: item for item in claimed.items}  # neither ended nor handed back
         self._talks: dict[int, _Talk] = {}
@@ -123,7 +133,6 @@ class _Run:
 
     def go(self) -> None:
         """Settle what needs no call, then admit and call the rest, settling as they end."""
-        away = False
         try:
             self._begin()
             while self._waiting or self._calls:
@@ -131,17 +140,21 @@ class _Run:
                     self._admit()
                 else:
                     self._wait()
-        except LedgerDown:
-            away = True
-            raise
-        finally:  # also when the ledger went away: what was paid for is settled
-            self._waiting.clear()
-            while self._calls:
-                self._wait()
-            if away:  # the message comes again, and finds them once the ledger is back
+        except Exception as error:
+            self._hear_the_rest()
+            if isinstance(error, LedgerDown):  # the message comes again, and finds them once the ledger is back
                 for item in list(self._open.values()):
                     self._end(_handed_back(item, "ledger_away"))
+            raise
+        finally:
             self._settle_ended()
+
+    def _hear_the_rest(self) -> None:
+        """Take in every call under way before anything is written: a ledger that is away must not lose the others."""
+        while self._calls:
+            wait(self._calls, return_when=FIRST_COMPLETED)
+            self._hear(learn=False)
+        self._waiting.clear()
 
     def _begin(self) -> None:
         """Start the items' dialogues; items that need none end."""
@@ -214,13 +227,21 @@ class _Run:
         return None
 
     def _planned(self, item: Item, request: Any) -> PlannedCall:
-        if item.asked is not None:
-            asked = item.asked
+        digest, asked = request_digest(request, self._pipeline.configuration), item.asked
+        if asked is not None and asked.digest == digest:  # else prompt or model are others now
             return PlannedCall(
-                id=asked.call, item=item, request=request, tokens=0, reserve=0, response_id=asked.response_id
+                id=asked.call,
+                item=item,
+                request=request,
+                digest=digest,
+                tokens=0,
+                reserve=asked.reserved,
+                response_id=asked.response_id,
             )
         estimate = self._pipeline.estimate(request)
-        return PlannedCall(id=uuid4(), item=item, request=request, tokens=estimate.tokens, reserve=estimate.micros)
+        return PlannedCall(
+            id=uuid4(), item=item, request=request, digest=digest, tokens=estimate.tokens, reserve=estimate.micros
+        )
 
     def _admit(self) -> None:
         """Start waiting calls at their slots; hand back those whose slot is too far away."""
@@ -240,6 +261,8 @@ class _Run:
             probe_timeout=self._settings.request_timeout + PROBE_SLACK,
         )
         self._processor.health.ailing = slots.ailing
+        if slots.tripped:
+            self._waiting = deque(sorted(self._waiting, key=lambda call: call.item.last_error in AWAY))
         if slots.waits:
             self._patient_until = None
         elif slots.again < left:
@@ -251,13 +274,13 @@ class _Run:
                 self._wait(slots.given_at + last)
             gone_at = slots.given_at + first + slots.lateness
             if time.monotonic() <= gone_at:
-                self._start([self._waiting.popleft() for _ in range(count)], gone_at)
+                self._start([self._waiting.popleft() for _ in range(count)], gone_at, slots.tokens)
             # else these slots are gone, and their calls ask for others
         if slots.tripped and slots.waits and not self._calls:  # the probe was not made after all
             self._db.rows("release_probe", upstream=self._settings.upstream)
         return None
 
-    def _start(self, planned: Sequence[PlannedCall], gone_at: float) -> None:
+    def _start(self, planned: Sequence[PlannedCall], gone_at: float, slot: TokenSlot) -> None:
         if self._pipeline.paid:
             for call in planned:  # should the ledger go away now, nobody knows whether the calls are booked:
                 del self._open[call.item.number]  # their leases end, and rescue says so of them
@@ -273,9 +296,9 @@ class _Run:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
                 case Verdict.STARTED:
                     self._talks[call.item.number].asked = True
-                    left_at = time.monotonic()
+                    flight = _Flight(call=call, left_at=time.monotonic(), slot=slot)
                     future = self._processor.caller.call(call, self._claimed.options.call_mode)
-                    self._calls[future] = (call, left_at)
+                    self._calls[future] = flight
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
                     del self._talks[call.item.number], self._open[call.item.number]
@@ -326,24 +349,33 @@ class _Run:
         if self._ended and time.monotonic() >= self._settle_at:
             self._settle_ended()
 
-    def _hear(self) -> None:
+    def _hear(self, *, learn: bool = True) -> None:
         """Pass on the answers that have come."""
-        finished = [(future, *self._calls.pop(future)) for future in list(self._calls) if future.done()]
-        answers = [(call, left_at, future.result()) for future, call, left_at in finished]
+        ended = [(self._calls.pop(future), future.result()) for future in list(self._calls) if future.done()]
         if self._pipeline.paid:
-            for call, _, answer in answers:
-                self._talks[call.item.number].paid = self._call_end(call, answer)
-        self._learn(answers)
-        self._advance([(self._talks[call.item.number], answer) for call, _, answer in answers])
+            for flight, answer in ended:
+                self._talks[flight.call.item.number].paid = self._call_end(flight.call, answer)
+        if learn:
+            self._learn(ended)
+        self._advance([(self._talks[flight.call.item.number], answer) for flight, answer in ended])
 
-    def _learn(self, answers: Sequence[tuple[PlannedCall, float, Answer | Failure]]) -> None:
+    def _learn(self, ended: Sequence[tuple[_Flight, Answer | Failure]]) -> None:
         """Keep what the answers say of the upstream, and themselves for other sessions."""
-        heard = [Heard(answer=answer, left_at=left_at, tokens=call.tokens) for call, left_at, answer in answers]
         self._standing = None
         try:
-            self._standing = self._processor.health.hear(heard)
+            self._standing = self._processor.health.hear(
+                [
+                    Heard(
+                        answer=answer,
+                        left_at=flight.left_at,
+                        slot=flight.slot,
+                        again=flight.call.item.last_error in AWAY,
+                    )
+                    for flight, answer in ended
+                ]
+            )
             if self._pipeline.caches:
-                good = {call.request: answer for call, _, answer in answers if isinstance(answer, Answer)}
+                good = {flight.call.request: answer for flight, answer in ended if isinstance(answer, Answer)}
                 self._pipeline.remember(self._db, good)
         except DatabaseError as error:  # the answers themselves are what matters
             log("WARNING", "What answers teach could not be kept", session_id=self._session, reason=str(error))
@@ -372,7 +404,7 @@ class _Run:
             ending.kind,
             failures=talk.item.failures,
             policy=policy,
-            retry_after=max(ending.retry_after or 0.0, self._standing.probe_in if self._standing else 0.0),
+            retry_after=max(ending.retry_after or 0.0, self._after_the_probe()),
             snoozes=talk.item.snoozes if patient else None,
         )
         if step.hold:
@@ -388,6 +420,12 @@ class _Run:
             error_message=ending.message,
             call=talk.paid,
         )
+
+    def _after_the_probe(self) -> float:
+        """Seconds a failed item leaves the next probe to others: were it the row, it would keep the breaker open."""
+        if self._standing is None or not self._standing.tripped:
+            return 0.0
+        return self._standing.probe_in + random.uniform(*YIELDS)
 
     def _asks_for_patience(self, ending: Failure) -> bool:
         """Whether the item is not to blame, nor yet the session: it may go well for it soon, without using up a try."""

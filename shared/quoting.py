@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shared.config import Settings, UpstreamLimits
 from shared.db import Database, Row
-from shared.errors import ConfigError, StatementFailed
+from shared.errors import ConfigError, StatementFailed, TooSlow
 from shared.forecasts import Forecast, Limits, duration
 from shared.logs import log
 from shared.options import MICROS, Approve, Options
@@ -16,6 +16,7 @@ from shared.pipelines.base import Pipeline
 from shared.states import Outcome
 
 PREVIEWED = 5
+UNQUOTED = "The session could not be quoted; approve it, or cancel."
 
 
 def first_approval(options: Options, slug: str, settings: Settings) -> str:
@@ -32,7 +33,10 @@ class Quoter:
         self._db, self._settings = db, settings
 
     def quote(self, session: UUID) -> bool:
-        """Quote a session, once for each epoch; whether that let it go on without a person."""
+        """Quote a session, once for each epoch; whether that let it go on without a person.
+
+        One that cannot be quoted is told so in the quote's place, and waits for a person.
+        """
         found = self._db.row("session", session=session)
         if found is None or found["pipeline"] not in self._settings.pipelines:
             return False
@@ -40,10 +44,14 @@ class Quoter:
             return False
         try:
             quote = self._made(found)
-        except (ConfigError, StatementFailed) as error:  # a prompt nobody wrote, a table that is missing
+        except (ConfigError, StatementFailed, TooSlow) as error:  # a prompt nobody wrote, a table that is missing
             log("ERROR", "Session cannot be quoted", session_id=session, error_code="db.quote", reason=str(error))
-            return False
-        goes_on = Options.model_validate(found["options"]).approve is Approve.AUTO and quote["waits_because"] is None
+            waits = found["approval"] == "awaited"  # a dry run does not
+            quote = {"error": str(error), "waits_because": UNQUOTED if waits else None}
+        asked = Options.model_validate(found["options"]).approve is Approve.ASK
+        goes_on = not asked and quote["waits_because"] is None
+        if goes_on and found["approval"] == "awaited":
+            self._db.rows("forget_notices", session=session)
         row = self._db.row("store_quote", session=session, epoch=found["epoch"], quote=quote, goes_on=goes_on)
         return goes_on and row is not None
 

@@ -81,6 +81,8 @@ class Rescuer:
                     dispatched += self._dispatcher.nudge(row["id"]).dispatched
             except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
                 log("WARNING", "Session cannot be rescued now", session_id=row["id"], reason=str(error))
+            except Exception as error:  # nor does one that nobody foresaw
+                log("ERROR", "Unforeseen error while a session was rescued", session_id=row["id"], error=error)
         expired = self._expire()
         found = Round(
             open_sessions=sum(not row["waits_for_a_person"] for row in sessions),

@@ -16,7 +16,7 @@ from shared.options import MICROS, Options
 from shared.payment import payment
 from shared.pipelines import PIPELINES
 from shared.quoting import Quoter
-from shared.states import Hold, Outcome, SessionStatus
+from shared.states import TOO_MANY_FAILED, Hold, ItemState, Outcome, SessionStatus
 
 CANCEL_SECONDS = 20.0
 REPROCESSABLE = frozenset(Outcome) - {Outcome.DUPLICATE, Outcome.MERGED, Outcome.REJECTED}
@@ -182,7 +182,7 @@ class Sessions:
         if budget is not None and budget < found["spent"] + found["reserved"]:
             spoken_for = (found["spent"] + found["reserved"]) / MICROS
             raise UsageError(
-                f"A budget of ${budget_usd:.2f} is below the ${spoken_for:.6f} already spent or reserved. Give more."
+                f"A budget of ${budget_usd:g} is below the ${spoken_for:.6f} already spent or reserved. Give more."
             )
         if self._db.row("resume_session", session=session, budget=budget) is None:
             raise Conflict(f"The session is {found['status']}; it cannot be resumed.")
@@ -196,8 +196,12 @@ class Sessions:
     def approve(self, session: UUID) -> None:
         """Let a session that waits for approval start; raises Conflict otherwise."""
         found = self._alive(session)
+        refusal = Conflict(f"The session is {found['status']}; it does not wait for approval.")
+        if found["approval"] != "awaited":
+            raise refusal
+        self._db.rows("forget_notices", session=session)
         if self._db.row("approve_session", session=session) is None:
-            raise Conflict(f"The session is {found['status']}; it does not wait for approval.")
+            raise refusal
         self._dispatcher.nudge(session)
 
     def cancel(self, session: UUID) -> int:
@@ -243,6 +247,8 @@ class Sessions:
             raise Gone
         if found["status"] == SessionStatus.CANCELLED:
             raise Conflict("The session is cancelled; drop the file again to run it anew.")
+        if found["failed_at"] is not None and found["error_code"] == TOO_MANY_FAILED and self._waits(session):
+            raise Conflict("The session stopped early, and a reprocess would run all that waits; resume it first.")
         opened, after = 0, 0
         while True:
             row = self._db.row(
@@ -291,6 +297,13 @@ class Sessions:
     def _ended(self, session: UUID) -> int:
         row = self._db.row("settle_cancelled", session=session)
         return int(row["ended"]) if row else 0
+
+    def _waits(self, session: UUID) -> bool:
+        """Whether items of the session have not run yet."""
+        return any(
+            self._db.rows("items_page", session=session, after=0, outcome=None, state=state, size=1)
+            for state in (ItemState.AVAILABLE, ItemState.RETRYABLE)
+        )
 
     def _alive(self, session: UUID) -> Row:
         found = self.get(session)

@@ -10,7 +10,7 @@ from uuid import UUID
 from shared import items as ledger
 from shared.db import Database
 from shared.dispatch import Dispatcher
-from shared.errors import LedgerDown, StatementFailed, StorageError
+from shared.errors import DatabaseError, LedgerDown, StatementFailed, StorageError
 from shared.items import Claimed, Settlement, Terms
 from shared.logs import log
 from shared.options import Options
@@ -52,9 +52,15 @@ class Settler:
     def hold(self, hold: Hold, reason: str, *, since: float | None = None, needed: int | None = None) -> None:
         """Hold the session; `since` is when (monotonic) that began which speaks for it: a later resume outweighs it."""
         age = None if since is None else time.monotonic() - since
-        held = self._until_deadline(
-            "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
-        )
+        try:
+            held = self._until_deadline(
+                "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
+            )
+        except (
+            DatabaseError
+        ) as error:  # the next call that meets the same holds it; what was paid for is not written yet
+            log("WARNING", "Session could not be held", session_id=self._session, hold=hold, reason=str(error))
+            return
         if held:
             log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
 
@@ -91,7 +97,10 @@ class Settler:
             verdict = verdicts.get(one.item.number, "gone")
             _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
         if any(one.outcome is Outcome.FAILED for one in settlements):
-            stop_if_too_many_failed(self._db, self._session, most=COUNTED_AT_ONCE)
+            try:
+                stop_if_too_many_failed(self._db, self._session, most=COUNTED_AT_ONCE)
+            except DatabaseError as error:  # rescue counts again
+                log("WARNING", "Failed items could not be counted", session_id=self._session, reason=str(error))
 
     def _put_aside(self, settlements: Sequence[Settlement]) -> None:
         """Keep paid answers in the results bucket until the ledger is back."""
@@ -109,19 +118,22 @@ class Settler:
     def _settle_each(self, settlements: Sequence[Settlement]) -> None:
         """Write settlements one by one; one that cannot be written keeps none of the others from it."""
         refusals = []
-        for one in settlements:
+        for number, one in enumerate(settlements, start=1):
             try:
                 self.settle([one])
             except StatementFailed as error:
                 refusals.append(error)
+            except LedgerDown:
+                self._put_aside(settlements[number:])
+                raise
         if refusals:
             raise refusals[0]
 
     def refused(self, settlement: Settlement, error: StatementFailed) -> Settlement:
         """The settlement without its domain row. The answer stays with the item: it was paid for."""
-        systemic = error.sqlstate.startswith(("42", "3F")) or error.sqlstate == "25006"
+        systemic = error.systemic
         if systemic:
-            self.hold(Hold.SYSTEMIC, f"{error.code}: {error}. Run the migrations, then resume.")
+            self.hold(Hold.SYSTEMIC, error.advice)
         return Settlement(
             item=settlement.item,
             outcome=None if systemic else Outcome.FAILED,

@@ -65,6 +65,10 @@ _STATE_OF = {
 }
 
 
+# The error code of a session that has more failed items than its option max-failed tolerates.
+TOO_MANY_FAILED = "input.too_many_failed"
+
+
 class CallState(StrEnum):
     """Where a request that costs money stands."""
 

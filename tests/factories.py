@@ -60,7 +60,7 @@ def claim(bench: Workbench, session: UUID, numbers: Sequence[int], token: UUID |
 
 def planned(item: Item, *, reserve: int = RESERVE, call: UUID | None = None) -> PlannedCall:
     """A request about to leave for an item."""
-    return PlannedCall(id=call or uuid4(), item=item, request="?", tokens=10, reserve=reserve)
+    return PlannedCall(id=call or uuid4(), item=item, request="?", digest="00", tokens=10, reserve=reserve)
 
 
 def start(bench: Workbench, *calls: PlannedCall) -> dict[int, Verdict]:

@@ -13,7 +13,9 @@ def upgrade() -> None:
             ADD COLUMN quote jsonb,
             ADD COLUMN quoted_epoch bigint,
             ADD COLUMN compared_with uuid,
-            ADD COLUMN absorbed bigint NOT NULL DEFAULT 0
+            ADD COLUMN absorbed bigint NOT NULL DEFAULT 0,
+            DROP CONSTRAINT sessions_approval_is_known,
+            ADD CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'passed', 'given'))
         """
     )
     op.execute(
@@ -89,6 +91,15 @@ def downgrade() -> None:
         "DROP CONSTRAINT upstreams_probed_unless_closed, DROP COLUMN requests_said, DROP COLUMN tokens_said, "
         "DROP COLUMN signature, DROP COLUMN failing, DROP COLUMN opened_at, DROP COLUMN reset_at, DROP COLUMN probe_wait"
     )
+    op.execute("UPDATE sessions SET approval = 'given' WHERE approval = 'passed'")
     op.execute(
-        "ALTER TABLE sessions DROP COLUMN quote, DROP COLUMN quoted_epoch, DROP COLUMN compared_with, DROP COLUMN absorbed"
+        """
+        ALTER TABLE sessions
+            DROP COLUMN quote,
+            DROP COLUMN quoted_epoch,
+            DROP COLUMN compared_with,
+            DROP COLUMN absorbed,
+            DROP CONSTRAINT sessions_approval_is_known,
+            ADD CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'given'))
+        """
     )

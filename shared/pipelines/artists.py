@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from shared.config import Settings
 from shared.forecasts import ENOUGH_CALLS, Forecast, Preview, Range, Spoken, prompted
 from shared.options import OnMissing, Options, Reuse
+from shared.paging import by_number
 from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Upstream, ValidRow
 from shared.states import Outcome
 from shared.text import clean, shortened
@@ -151,12 +153,15 @@ class Artists:
     def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
         """One call for each artist that neither an earlier answer nor the options settle."""
         checks = options.writes_domain
-        rows = db.rows(
-            "artists_forecast",
-            session=session,
-            configuration="" if options.reuse is Reuse.NEVER else self.configuration,
-            skip_existing=checks and options.skip_existing,
-            must_exist=checks and options.on_missing is OnMissing.ERROR,
+        rows = list(
+            by_number(
+                db,
+                "artists_forecast",
+                session=session,
+                configuration="" if options.reuse is Reuse.NEVER else self.configuration,
+                skip_existing=checks and options.skip_existing,
+                must_exist=checks and options.on_missing is OnMissing.ERROR,
+            )
         )
         waiting, reusable, free = (sum(row[name] for row in rows) for name in ("items", "reusable", "free"))
         fixed = len(self._prompt.render(artist_name="", artist_data="").text.encode()) - 2 * len('""')
@@ -230,8 +235,16 @@ class Artists:
 
     @property
     def configuration(self) -> str:
-        """The prompt's name and version, and the model that is asked."""
-        return f"{self._prompt} {self._model}"
+        """The prompt's name and version, and the model that is asked; and where, if that is not OpenAI itself.
+
+        What a stand-in on this machine wrote is never reused for what OpenAI is asked.
+        """
+        from shared.upstreams.openai import DEFAULT_BASE_URL
+
+        host, own = (
+            urlsplit(url).hostname for url in (self._settings.openai_base_url or DEFAULT_BASE_URL, DEFAULT_BASE_URL)
+        )
+        return f"{self._prompt} {self._model}" + ("" if host == own else f" at {host}")
 
     @property
     def upstream(self) -> Upstream:

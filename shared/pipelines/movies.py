@@ -13,6 +13,7 @@ from shared.film_search import SEARCHES, Override, find_film
 from shared.forecasts import Forecast, Preview, Range
 from shared.letterboxd import Kind, kind_of_header
 from shared.options import Options
+from shared.paging import by_number
 from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Upstream
 from shared.pipelines.exports import Exports
 from shared.pipelines.letterboxd_forms import LetterboxdForm, forms
@@ -103,13 +104,14 @@ class Movies:
 
     def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
         """A search and the details for each film whose search is not remembered."""
-        row = db.row("movies_forecast", session=session) or {"films": 0, "remembered": 0}
-        films, new = row["films"], row["films"] - row["remembered"]
+        pages = list(by_number(db, "movies_forecast", session=session))
+        films, remembered = (sum(page[name] for page in pages) for name in ("films", "remembered"))
+        new = films - remembered
         return Forecast(
             to_run=films,
             requests=Range(low=new, likely=2 * new, high=(SEARCHES + 1) * films),
             seconds=REQUEST_SECONDS,
-            basis=f"two requests for each of {new} films, {row['remembered']} are remembered",
+            basis=f"two requests for each of {new} films, {remembered} are remembered",
         )
 
     def preview(self, session: UUID, item_no: int, row: Input, options: Options) -> Preview:

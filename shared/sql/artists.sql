@@ -18,7 +18,7 @@
 SELECT id::text AS key, bio IS NOT NULL AS has_bio FROM artists WHERE id = ANY (:ids::uuid[]);
 
 -- name: artists_forecast
--- The waiting items of a session by the bytes their row adds to the prompt (as the prompt quotes it, `<` and `>` escaped),
+-- The waiting items among some numbers of a session by the bytes their row adds to the prompt (as the prompt quotes it, `<` and `>` escaped),
 -- in steps of 256 above 4,096: how many there are, of how many the answer was paid for before, and how many of the others
 -- end unpaid because of the options.
 SELECT CASE WHEN bytes > 4096 THEN (bytes + 255) / 256 * 256 ELSE bytes END AS size,
@@ -35,7 +35,7 @@ SELECT CASE WHEN bytes > 4096 THEN (bytes + 255) / 256 * 256 ELSE bytes END AS s
                   LEFT JOIN answers ON :configuration::text <> '' AND answers.configuration = :configuration::text
                    AND answers.pipeline = 'artists' AND answers.key = items.key AND answers.input_hash = items.input_hash
                    AND items.round = 1
-                 WHERE items.session_id = :session::uuid
+                 WHERE items.session_id = :session::uuid AND items.item_no > :after::bigint AND items.item_no <= :upto::bigint
                    AND (items.outcome IS NULL OR items.outcome = 'skipped' AND items.code = 'dry_run')) waiting
          GROUP BY bytes) measured
  GROUP BY 1;

@@ -20,17 +20,18 @@ WITH session AS MATERIALIZED (
      WHERE items.session_id = session.id AND items.item_no = ANY (ARRAY (SELECT item_no FROM locked))
        AND items.state IN ('available', 'retryable') AND (items.due_at IS NULL OR items.due_at <= now())
     RETURNING items.item_no, items.attempt, items.key, items.input, items.input_hash, items.failures, items.snoozes,
-              items.round, items.result
+              items.round, items.result, items.error_code
 ), taken AS (
-    SELECT item_no, attempt, key, input, input_hash, failures, snoozes, round, result FROM claimed
+    SELECT item_no, attempt, key, input, input_hash, failures, snoozes, round, result, error_code FROM claimed
     UNION ALL
     SELECT items.item_no, items.attempt, items.key, items.input, items.input_hash, items.failures, items.snoozes,
-           items.round, items.result
+           items.round, items.result, items.error_code
       FROM items JOIN session ON items.session_id = session.id
      WHERE items.item_no = ANY (:item_nos::bigint[]) AND items.state = 'running' AND items.claim = :claim::uuid
 )
 SELECT taken.item_no, taken.attempt, taken.key, taken.input, taken.failures, taken.snoozes, taken.round, taken.result,
-       earlier.result AS reusable, asked.id AS asked_id, asked.response_id AS asked_for, session.options, session.trace_id
+       taken.error_code, earlier.result AS reusable, asked.id AS asked_id, asked.response_id AS asked_for,
+       encode(asked.request_hash, 'hex') AS asked_hash, asked.reserved AS asked_reserved, session.options, session.trace_id
   FROM taken CROSS JOIN session
   LEFT JOIN LATERAL (
         SELECT answers.result FROM answers
@@ -38,7 +39,7 @@ SELECT taken.item_no, taken.attempt, taken.key, taken.input, taken.failures, tak
            AND answers.configuration = :configuration AND taken.round = 1 AND session.options->>'reuse' IS DISTINCT FROM 'never'
        ) earlier ON true
   LEFT JOIN LATERAL (
-        SELECT calls.id, calls.response_id FROM calls
+        SELECT calls.id, calls.response_id, calls.request_hash, calls.reserved FROM calls
          WHERE calls.session_id = session.id AND calls.item_no = taken.item_no AND calls.state IN ('started', 'unknown')
            AND calls.round = taken.round AND calls.response_id IS NOT NULL
            AND calls.error_code IS DISTINCT FROM 'upstream.response_lost' AND session.options->>'call_mode' = 'background'
@@ -202,11 +203,15 @@ WITH given AS MATERIALIZED (
            due_at = CASE WHEN NOT accepted.stop THEN now() + accepted.due_in * interval '1 second' END,
            finalized_at = CASE WHEN accepted.stop OR accepted.outcome IS NOT NULL THEN now() END,
            lease_expires_at = NULL, claim = NULL, dispatched_at = NULL,
-           result = CASE WHEN accepted.domain IS NULL THEN accepted.result
+           result = CASE WHEN accepted.domain IS NULL  -- what was kept, because it could not be written, stays
+                         THEN coalesce(accepted.result, CASE WHEN accepted.outcome IS NULL THEN items.result END)
                          ELSE accepted.result || jsonb_build_object('db_status', CASE
                              WHEN EXISTS (SELECT FROM stored WHERE stored.item_no = accepted.item_no) THEN 'updated'
                              ELSE 'skipped' END) END,
-           error_code = accepted.error_code, error_message = accepted.error_message
+           error_code = CASE WHEN accepted.outcome IS NULL THEN coalesce(accepted.error_code, items.error_code)
+                             ELSE accepted.error_code END,
+           error_message = CASE WHEN accepted.outcome IS NULL THEN coalesce(accepted.error_message, items.error_message)
+                                ELSE accepted.error_message END
       FROM accepted
      WHERE items.session_id = :session::uuid AND items.item_no = accepted.item_no
     RETURNING items.item_no
@@ -219,7 +224,14 @@ WITH given AS MATERIALIZED (
        SET result = excluded.result, session_id = excluded.session_id, item_no = excluded.item_no, answered_at = now()
 ), ended AS (
     UPDATE calls
-       SET state = CASE WHEN target.attempt > given.attempt THEN 'unknown' ELSE given.call_state END,
+       SET state = CASE WHEN target.attempt > given.attempt THEN 'unknown'
+                        -- I5 in any case: were it refused here, its item would run, and pay, again.
+                        WHEN given.call_state = 'succeeded' AND EXISTS (
+                             SELECT FROM calls other
+                              WHERE other.session_id = calls.session_id AND other.item_no = calls.item_no
+                                AND other.round = calls.round AND other.state = 'succeeded' AND other.cost > 0
+                                AND other.id <> calls.id) THEN 'unknown'
+                        ELSE given.call_state END,
            finished_at = now(), response_id = coalesce(given.response_id, calls.response_id), model = given.model, tokens_in = given.tokens_in,
            tokens_out = given.tokens_out, cost = given.cost, error_code = given.error_code
       FROM given JOIN target ON target.item_no = given.item_no

@@ -67,13 +67,13 @@ UPDATE upstreams SET requests_said = :requests::double precision, tokens_said = 
                              OR tokens_said IS DISTINCT FROM :tokens::double precision);
 
 -- name: give_back_tokens
--- Give back tokens that slots were given for and calls did not use: a call is admitted for its worst case.
+-- Give back the time of tokens that slots were given for and calls did not use (a call is admitted for its worst case),
+-- as it was counted when it was taken; never more than is still to come.
 WITH quick AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS done
 )
 UPDATE upstreams
-   SET tokens_tat = tokens_tat - :unused::bigint * coalesce(:period::double precision / (0.97 * present_limit(
-           :tokens::double precision, tokens_said, tokens_limit, recovers_at, clock_timestamp())), 0) * interval '1 second'
+   SET tokens_tat = greatest(tokens_tat - :seconds::double precision * interval '1 second', least(tokens_tat, clock_timestamp()))
   FROM quick WHERE name = :upstream;
 
 -- name: slow_down
@@ -117,7 +117,8 @@ RETURNING upstreams.requests_limit AS requests, upstreams.tokens_limit AS tokens
 
 -- name: note_health
 -- Take in how calls of an upstream ended: `failed` of them alike in `signature`, `fine` of them so that it is well. The
--- score rises with each failure and falls by four with each that went well, so only failures that dominate (more than
+-- score rises with each failure that counts (`counts` of them: a row that fails again and again may itself be the cause,
+-- and must not stop all others) and falls by four with each that went well, so only failures that dominate (more than
 -- four of five) let it rise. With :down the failures mean that the upstream is away: at the threshold its breaker opens,
 -- and every failed probe opens it again for twice as long. Failures of calls that began before the last reset count for
 -- nothing, nor do calls that began before the breaker opened say anything about it since.
@@ -133,7 +134,7 @@ WITH upstream AS MATERIALIZED (
                 THEN :fine::integer ELSE 0 END AS fine
       FROM moment
 ), score AS MATERIALIZED (
-    SELECT heard.*, greatest(0, failed - 4 * fine
+    SELECT heard.*, greatest(0, least(failed, :counts::integer) - 4 * fine
                + CASE WHEN failed = 0 OR signature = :signature THEN failing ELSE 0 END) AS score
       FROM heard
 ), verdict AS MATERIALIZED (
@@ -173,7 +174,7 @@ UPDATE upstreams SET next_probe_at = now(), updated_at = now() WHERE name = :ups
 -- The breaker has opened: what failed alike while nobody knew uses up no try. At most 5,000 items.
 WITH chosen AS MATERIALIZED (
     SELECT items.session_id, items.item_no FROM sessions JOIN items ON items.session_id = sessions.id
-     WHERE sessions.pipeline = :pipeline AND sessions.completed_epoch IS DISTINCT FROM sessions.epoch AND sessions.expired_at IS NULL
+     WHERE sessions.pipeline = ANY (ARRAY (SELECT jsonb_array_elements_text(:pipelines::jsonb))) AND sessions.completed_epoch IS DISTINCT FROM sessions.epoch AND sessions.expired_at IS NULL
        AND items.state = 'retryable' AND items.failures > 0
        AND items.error_code = ANY (ARRAY (SELECT jsonb_array_elements_text(:codes::jsonb)))
      ORDER BY items.session_id, items.item_no LIMIT 5000 FOR NO KEY UPDATE OF items

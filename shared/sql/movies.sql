@@ -372,7 +372,7 @@ SELECT facts.film, facts.title, facts.year, chosen.film IS NOT NULL AS decided, 
  WHERE facts.session_id = :session::uuid AND facts.film = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)));
 
 -- name: movies_forecast
--- How many films of a session wait, and of how many TMDB's first answer is remembered. Records tell name and year well
+-- How many films of a session wait among some numbers, and of how many TMDB's first answer is remembered. Records tell name and year well
 -- enough for that, mended or not.
 SELECT count(*) AS films,
        count(*) FILTER (WHERE EXISTS (
@@ -380,7 +380,8 @@ SELECT count(*) AS films,
             WHERE request = '1/search/' || coalesce(items.input->>'year', 'any') || '/' || (items.input->>'name')
               AND expires_at > now())) AS remembered
   FROM items
- WHERE session_id = :session::uuid AND (outcome IS NULL OR outcome = 'skipped' AND code = 'dry_run');
+ WHERE session_id = :session::uuid AND item_no > :after::bigint AND item_no <= :upto::bigint
+   AND (outcome IS NULL OR outcome = 'skipped' AND code = 'dry_run');
 
 -- name: recall_answers
 -- The answers that are remembered and not too old.

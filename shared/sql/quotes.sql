@@ -4,10 +4,23 @@
 UPDATE sessions
    SET quote = :quote::jsonb, quoted_epoch = :epoch, updated_at = now(),
        finalize_epoch = CASE WHEN approval = 'awaited' THEN NULL ELSE finalize_epoch END,
-       approval = CASE WHEN :goes_on::boolean AND approval = 'awaited' THEN 'given' ELSE approval END
+       approval = CASE WHEN :goes_on::boolean AND approval = 'awaited' THEN 'passed' ELSE approval END
  WHERE id = :session::uuid AND epoch = :epoch AND quoted_epoch IS DISTINCT FROM :epoch AND files_open = 0
    AND cancelled_at IS NULL AND expired_at IS NULL
 RETURNING approval;
+
+-- name: forget_notices
+-- Take back the notices of a session that waits for approval: those of before it waited were acknowledged, work undone.
+WITH locked AS MATERIALIZED (
+    SELECT item_no FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
+     ORDER BY item_no FOR NO KEY UPDATE
+)
+UPDATE items SET dispatched_at = NULL
+ WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked)) AND dispatched_at IS NOT NULL;
+
+-- name: session_size
+-- How many item numbers a session has used.
+SELECT next_item_no - 1 AS items FROM sessions WHERE id = :session::uuid;
 
 -- name: present_limits
 -- What an upstream may be asked at present per period of its setting; null is unlimited.
@@ -25,7 +38,8 @@ WITH paid AS MATERIALIZED (
 )
 SELECT count(*) AS calls, avg(call.tokens_out)::double precision AS tokens_out,
        percentile_cont(0.1) WITHIN GROUP (ORDER BY call.tokens_out) AS tokens_out_low,
-       avg(extract(epoch FROM call.finished_at - call.started_at))::double precision AS seconds
+       -- Not the mean: what was put aside or fetched after a crash ended minutes later.
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM call.finished_at - call.started_at)) AS seconds
   FROM paid CROSS JOIN LATERAL (
        SELECT calls.tokens_out, calls.started_at, calls.finished_at
          FROM calls JOIN items ON items.session_id = calls.session_id AND items.item_no = calls.item_no
@@ -69,32 +83,37 @@ WITH mine AS MATERIALIZED (
 UPDATE sessions SET compared_with = coalesce((SELECT id FROM chosen), sessions.id)
   FROM mine WHERE sessions.id = mine.id AND sessions.compared_with IS NULL;
 
+-- name: compared_with
+-- The session that this one is compared with; no row: there is none, or its 30 days are over.
+SELECT earlier.id FROM sessions mine JOIN sessions earlier ON earlier.id = mine.compared_with
+ WHERE mine.id = :session::uuid AND earlier.id <> mine.id AND earlier.expired_at IS NULL;
+
 -- name: changes
--- What is new, other, the same and gone in a session since the one it is compared with, by key and input; with the
--- first 100 keys that are gone, in that one's order. No row: there is none, or its items are gone.
-WITH pair AS MATERIALIZED (
-    SELECT mine.id AS mine, earlier.id AS earlier
-      FROM sessions mine JOIN sessions earlier ON earlier.id = mine.compared_with
-     WHERE mine.id = :session::uuid AND earlier.id <> mine.id AND earlier.expired_at IS NULL
-), now_there AS MATERIALIZED (
-    SELECT key, input_hash FROM items
-     WHERE session_id = (SELECT mine FROM pair) AND key IS NOT NULL AND outcome IS DISTINCT FROM 'duplicate'
-       AND outcome IS DISTINCT FROM 'merged' AND outcome IS DISTINCT FROM 'rejected'
-), then_there AS MATERIALIZED (
-    SELECT key, input_hash, item_no FROM items
-     WHERE session_id = (SELECT earlier FROM pair) AND key IS NOT NULL AND outcome IS DISTINCT FROM 'duplicate'
-       AND outcome IS DISTINCT FROM 'merged' AND outcome IS DISTINCT FROM 'rejected'
-), compared AS MATERIALIZED (
-    SELECT coalesce(now_there.key, then_there.key) AS key, then_there.item_no,
-           CASE WHEN then_there.key IS NULL THEN 'added' WHEN now_there.key IS NULL THEN 'gone'
-                WHEN now_there.input_hash IS NOT DISTINCT FROM then_there.input_hash THEN 'unchanged' ELSE 'changed' END AS change
-      FROM now_there FULL JOIN then_there ON now_there.key = then_there.key
+-- How many keys among some numbers of a session are new, other and the same since an earlier one, by key and input. The
+-- limit has every key looked up by itself: joined, each page would read the whole other session.
+SELECT count(*) FILTER (WHERE earlier.there IS NULL) AS added,
+       count(*) FILTER (WHERE earlier.there AND earlier.input_hash IS DISTINCT FROM items.input_hash) AS changed,
+       count(*) FILTER (WHERE earlier.there AND earlier.input_hash IS NOT DISTINCT FROM items.input_hash) AS unchanged
+  FROM items LEFT JOIN LATERAL (
+       SELECT true AS there, other.input_hash FROM items other
+        WHERE other.session_id = :earlier::uuid AND other.key = items.key AND other.outcome IS DISTINCT FROM 'duplicate'
+          AND other.outcome IS DISTINCT FROM 'merged' AND other.outcome IS DISTINCT FROM 'rejected' LIMIT 1) earlier ON true
+ WHERE items.session_id = :session::uuid AND items.item_no > :after::bigint AND items.item_no <= :upto::bigint
+   AND items.key IS NOT NULL AND items.outcome IS DISTINCT FROM 'duplicate' AND items.outcome IS DISTINCT FROM 'merged'
+   AND items.outcome IS DISTINCT FROM 'rejected';
+
+-- name: gone
+-- How many keys among some numbers of a session a later one has no more, and the first 100 of them.
+WITH missing AS MATERIALIZED (
+    SELECT items.item_no, items.key FROM items LEFT JOIN LATERAL (
+           SELECT true AS there FROM items other
+            WHERE other.session_id = :later::uuid AND other.key = items.key AND other.outcome IS DISTINCT FROM 'duplicate'
+              AND other.outcome IS DISTINCT FROM 'merged' AND other.outcome IS DISTINCT FROM 'rejected' LIMIT 1) later ON true
+     WHERE items.session_id = :session::uuid AND items.item_no > :after::bigint AND items.item_no <= :upto::bigint
+       AND items.key IS NOT NULL AND items.outcome IS DISTINCT FROM 'duplicate' AND items.outcome IS DISTINCT FROM 'merged'
+       AND items.outcome IS DISTINCT FROM 'rejected' AND later.there IS NULL
 )
-SELECT pair.earlier::text AS compared_with,
-       (SELECT count(*) FROM compared WHERE change = 'added') AS added,
-       (SELECT count(*) FROM compared WHERE change = 'changed') AS changed,
-       (SELECT count(*) FROM compared WHERE change = 'unchanged') AS unchanged,
-       (SELECT count(*) FROM compared WHERE change = 'gone') AS gone,
+SELECT count(*) AS gone,
        (SELECT coalesce(jsonb_agg(key ORDER BY item_no), '[]')
-          FROM (SELECT key, item_no FROM compared WHERE change = 'gone' ORDER BY item_no LIMIT 100) listed) AS gone_keys
-  FROM pair;
+          FROM (SELECT item_no, key FROM missing ORDER BY item_no LIMIT 100) listed) AS keys
+  FROM missing;

@@ -7,7 +7,8 @@ ON CONFLICT (id) DO NOTHING;
 -- name: register_file
 -- Record a file and its session, once per generation; a known file changes nothing and answers its id. One that is
 -- refused is recorded as failed at once: were that a second statement, a death in between would leave it to run with
--- the default options. The update that changes nothing answers the id also to those who lost the race for the insert.
+-- the default options. A session that stopped early, for too many failed rows, stays so until a person resumes it: what
+-- waits in it is not run because a file joins. The update that changes nothing answers the id also to those who lost the race for the insert.
 WITH file AS (
     INSERT INTO files (session_id, bucket, object_name, generation, member, part, checksum, size, state, error_code, error)
     VALUES (:session::uuid, :bucket, :object_name, :generation, :member, :part, :checksum, :size,
@@ -18,6 +19,13 @@ WITH file AS (
 ), counted AS (
     SELECT is_new::integer AS n, (is_new AND :fault_code::text IS NULL AND :ignored::text IS NULL)::integer AS opened,
            (is_new AND :fault_code::text IS NOT NULL)::integer AS refused FROM file
+), stopped AS MATERIALIZED (
+    SELECT EXISTS (
+        SELECT FROM sessions
+         WHERE id = :session::uuid AND failed_at IS NOT NULL AND error_code = 'input.too_many_failed'
+           AND (EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
+                OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
+                              AND state IN ('available', 'retryable')))) AS early
 ), recorded AS (
     INSERT INTO sessions (id, pipeline, options, source, budget, approval, trace_id, files_known, files_open, epoch,
                           failed_at, error_code, error_message)
@@ -28,12 +36,13 @@ WITH file AS (
        SET files_known = sessions.files_known + excluded.files_known,
            files_open = sessions.files_open + excluded.files_open,
            epoch = sessions.epoch + excluded.epoch,
-           approval = CASE WHEN excluded.files_open > 0 AND sessions.completed_epoch = sessions.epoch AND sessions.approval = 'given'
-                           THEN 'awaited' ELSE sessions.approval END,  -- it was given for what has ended
-           failed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.failed_at END,
-           completed_at = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.completed_at END,
-           error_code = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.error_code END,
-           error_message = CASE WHEN excluded.epoch > 0 THEN NULL ELSE sessions.error_message END,
+           approval = CASE WHEN excluded.files_open > 0 AND (sessions.approval = 'passed'  -- nobody looked at what joins
+                                OR sessions.approval = 'given' AND sessions.completed_epoch = sessions.epoch)  -- it was given for what has ended
+                           THEN 'awaited' ELSE sessions.approval END,
+           failed_at = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.failed_at END,
+           completed_at = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.completed_at END,
+           error_code = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.error_code END,
+           error_message = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.error_message END,
            updated_at = now()
     RETURNING id
 )
@@ -100,6 +109,9 @@ UPDATE sessions
    SET hold = NULL, pause_reason = NULL, resumed_at = clock_timestamp(), updated_at = now(),
        epoch = epoch + (failed_at IS NOT NULL AND waiting.any)::integer,
        failed_at = CASE WHEN waiting.any THEN NULL ELSE failed_at END,
+       completed_at = CASE WHEN waiting.any AND failed_at IS NOT NULL THEN NULL ELSE completed_at END,
+       error_code = CASE WHEN waiting.any AND failed_at IS NOT NULL THEN NULL ELSE error_code END,
+       error_message = CASE WHEN waiting.any AND failed_at IS NOT NULL THEN NULL ELSE error_message END,
        budget = coalesce(:budget::bigint, budget)
   FROM waiting
  WHERE id = :session::uuid AND cancelled_at IS NULL AND expired_at IS NULL
@@ -142,14 +154,16 @@ UPDATE sessions
                               'resume runs them, and reprocess runs the failed ones again.', session.allowed)
   FROM session, failed
  WHERE sessions.id = session.id AND failed.n > session.tolerated
+   AND sessions.failed_at IS NULL AND sessions.cancelled_at IS NULL  -- as they are by now, a resume included
+   AND sessions.resumed_at IS NOT DISTINCT FROM session.resumed_at AND sessions.completed_epoch IS DISTINCT FROM sessions.epoch
    AND (EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL)
         OR EXISTS (SELECT FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL AND state IN ('available', 'retryable')))
 RETURNING sessions.error_message;
 
 -- name: approve_session
--- Let a quoted session start, or one that will be quoted.
+-- Let a session start that was seen to wait for approval; saying it twice, or after it went on by itself, is no fault.
 UPDATE sessions SET approval = 'given', finalize_epoch = NULL, updated_at = now()
- WHERE id = :session::uuid AND approval = 'awaited' AND cancelled_at IS NULL
+ WHERE id = :session::uuid AND approval <> 'none' AND cancelled_at IS NULL
 RETURNING id;
 
 -- name: cancel_session
@@ -238,7 +252,7 @@ SELECT count(*) AS removed FROM gone;
 -- name: mark_expired
 -- Remember that a session's items and results are gone; one that never ended is cancelled.
 UPDATE sessions
-   SET expired_at = now(), updated_at = now(), completed_epoch = epoch,
+   SET expired_at = now(), updated_at = now(), completed_epoch = epoch, quote = quote - 'preview',  -- it shows rows
        cancelled_at = CASE WHEN completed_epoch IS DISTINCT FROM epoch THEN coalesce(cancelled_at, now()) ELSE cancelled_at END
  WHERE id = :session::uuid;
 
@@ -269,7 +283,7 @@ WITH session AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), opened AS (
     UPDATE items
-       SET state = 'available', attempt = attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, lost_leases = 0,
+       SET state = 'available', attempt = attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, snoozes = 0, lost_leases = 0,
            round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0,
            result = CASE WHEN outcome = 'failed' THEN result END,
            error_code = NULL, error_message = NULL

@@ -77,11 +77,11 @@ def test_quota_gone_pauses_and_burns_nothing(deck: Deck) -> None:
 
 
 def test_an_upstream_that_always_fails_ends_every_item_with_the_reason(deck: Deck) -> None:
-    deck.misbehave(faults={"500": 1.0})
-    session = deck.drop(artists_csv(10, first=120_000), "artists/always-500.csv")
+    deck.misbehave(faults={"empty": 1.0})
+    session = deck.drop(artists_csv(10, first=120_000), "artists/always-empty.csv", **{"max-failed": "100%"})
     status = deck.wait(session)
-    assert (status["status"], status["failed"]) == ("failed", 10)
-    assert {line["error_code"] for line in deck.results(session)} == {"upstream.server_error"}
+    assert (status["status"], status["failed"]) == ("completed", 10)
+    assert {line["error_code"] for line in deck.results(session)} == {"upstream.empty_answer"}
     assert status["calls"] == {"failed": 30}
     deck.misbehave(faults={})
     opened = deck.api.post(f"/api/session/{session}/reprocess", json={"outcomes": ["failed"]}).json()["opened"]

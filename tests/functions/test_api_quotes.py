@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from werkzeug.test import Client
 
+from shared.quoting import UNQUOTED
 from tests.functions.asking import problem
 from tests.workbench import Workbench, artists_csv
 
@@ -55,4 +56,5 @@ def test_a_bad_prompt_is_no_reason_to_tell_nothing(
     monkeypatch.setattr("shared.pipelines.artists.DEFAULT_PROMPT", "artist-bio/999")
     session = bench.drop(artists_csv(1), approve="ask")
     found = http.get(f"/api/session/{session}/status").json
-    assert (found["status"], found["quote"]) == ("quoted", None)
+    assert (found["status"], found["pause_reason"]) == ("quoted", UNQUOTED)
+    assert found["quote"]["error"].startswith("There is no prompt 'artist-bio/999'")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
+from shared.calls import request_digest
 from shared.db import Database
 from shared.errors import InputError, LedgerDown
 from shared.files import check_options
+from shared.items import Item
 from shared.messages import ItemsNotice
 from shared.options import CallMode, Options
+from shared.pipelines.base import Dialogue
 from shared.upstreams.base import Answer, ErrorClass, Failure, Usage
 from tests.factories import failure, make_session, started
 from tests.fakes import answer
@@ -57,6 +61,21 @@ def bench_with(db: Database, url: str, upstream: Deferred) -> Workbench:
     return bench
 
 
+def _same_request(bench: Workbench, session: UUID) -> None:
+    """Have the call that a test made by hand be the one the pipeline makes."""
+    (dialogue,) = bench.pipeline.begin(bench.db, [_item(bench, session)], Options()).values()
+    digest = request_digest(next(cast(Dialogue, dialogue)), bench.pipeline.configuration)
+    bench.execute(f"UPDATE calls SET request_hash = decode('{digest}', 'hex')")
+
+
+def _item(bench: Workbench, session: UUID) -> Item:
+    row = bench.db.rows(
+        "items_page", session=session, after=0, outcome=None, state=None, size=1
+    )[0]  # fmt: skip
+    return Item(session=session, number=1, attempt=1, key=row["key"], input=row["input"], failures=0, snoozes=0,
+                round=1, kept=None)  # fmt: skip
+
+
 def handle(bench: Workbench, session: UUID) -> None:
     """Deliver the first item's notice."""
     bench.processor.handle(ItemsNotice(session=session, items=(1,)))
@@ -78,6 +97,7 @@ def test_a_worker_that_died_after_the_id_was_kept_pays_nothing_again(db: Databas
     session = make_session(bench, 1, options='{"call_mode": "background"}')
     call = started(bench, session)
     db.rows("keep_response_id", call=call.id, response_id=upstream.begin("?", timeout=1))
+    _same_request(bench, session)
     bench.pass_time(131)
     bench.rescuer.round()
     assert [one[2] for one in bench.calls(session)] == ["unknown"]
@@ -88,6 +108,29 @@ def test_a_worker_that_died_after_the_id_was_kept_pays_nothing_again(db: Databas
     assert bench.facts(session)["spent"] == cost
     assert bench.facts(session)["reserved"] == 0
     bench.assert_sound(session)
+
+
+def test_an_answer_begun_with_another_model_is_asked_anew(db: Database, database_url: str) -> None:
+    upstream = Deferred(lambda n: UNFINISHED if n == 1 else None)
+    before = bench_with(db, database_url, upstream)
+    session = make_session(before, 1, options='{"call_mode": "background"}')
+    handle(before, session)
+    after = Workbench(db=db, url=database_url, changes={"openai_model": "gpt-5.5"})
+    after.pipeline.__dict__["_openai"] = upstream
+    assert after.run(session)["enriched"] == 1
+    assert (upstream.began, upstream.fetched) == (["resp_1", "resp_2"], ["resp_1", "resp_2"])
+    assert sorted(call[2] for call in after.calls(session)) == ["succeeded", "unknown"]
+    after.assert_sound(session)
+
+
+def test_a_fetched_answer_that_says_no_usage_costs_what_was_reserved(db: Database, database_url: str) -> None:
+    silent = replace(answer("A bio."), usage=None)
+    upstream = Deferred(lambda n: UNFINISHED if n == 1 else silent)
+    bench = bench_with(db, database_url, upstream)
+    session = make_session(bench, 1, options='{"call_mode": "background"}')
+    assert bench.run(session)["enriched"] == 1
+    ((_, _, _, reserved, cost),) = bench.calls(session)
+    assert cost == reserved > 0
 
 
 def test_an_answer_that_is_late_is_fetched_by_the_next_attempt(db: Database, database_url: str) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from shared.config import PipelineSettings, UpstreamLimits
+from shared.config import ConnectionSettings, PipelineSettings, Settings, UpstreamLimits
 from shared.db import Database
 from shared.health import Heard, Standing, UpstreamHealth
-from shared.limits import reserve_slots
+from shared.limits import TokenSlot, reserve_slots, slow_down
 from shared.messages import ItemsNotice
-from shared.upstreams.base import ErrorClass, Failure
+from shared.upstreams.base import ErrorClass, Failure, RateLimits
 from tests.factories import failure, make_session
 from tests.fakes import answer
 from tests.workbench import Workbench, artists_csv
@@ -29,14 +30,20 @@ class Ear:
 
     def __init__(self, db: Database, **limits: Any) -> None:
         self.limits = UpstreamLimits(**limits)
-        self.health = UpstreamHealth(db, "artists", PipelineSettings(topic="artists", upstream="openai"), self.limits)
+        settings = Settings(
+            connection=ConnectionSettings(user="-", database="-"),
+            project="-",
+            pipelines={"artists": PipelineSettings(topic="artists", upstream="openai")},
+            upstreams={"openai": self.limits},
+        )
+        self.health = UpstreamHealth(db, settings, "openai")
         self.db = db
         self.slots()
 
-    def hear(self, *answers: Any, left: float = 0.0) -> Standing:
-        """What it makes of calls that left so many seconds ago."""
+    def hear(self, *answers: Any, left: float = 0.0, again: bool = False) -> Standing:
+        """What it makes of calls that left so many seconds ago, for rows that had failed like that before, or not."""
         moment = time.monotonic() - left
-        return self.health.hear([Heard(answer=one, left_at=moment, tokens=0) for one in answers])
+        return self.health.hear([Heard(answer=one, left_at=moment, slot=TokenSlot(), again=again) for one in answers])
 
     def slots(self, n: int = 3) -> int:
         """How many requests may leave now."""
@@ -204,6 +211,37 @@ def test_a_probe_that_could_not_leave_is_given_to_the_next(db: Database, databas
     assert bench.value("SELECT breaker FROM upstreams") == "closed"
 
 
+def test_rows_that_fail_again_and_again_open_nothing(db: Database) -> None:
+    ear = Ear(db, down_failures=5)
+    for _ in range(20):
+        ear.hear(*[AWAY] * 4, again=True)
+    assert ear.breaker() == "closed"
+    ear.hear(*[AWAY] * 5)
+    assert ear.breaker() == "open"
+    pass_time(db, 3)
+    assert ear.slots() == 1
+    assert ear.hear(AWAY, again=True).tripped  # a probe that fails keeps it open, whatever the row
+
+
+def test_poisonous_rows_end_and_starve_nobody(db: Database, database_url: str) -> None:
+    """Twenty rows of two hundred always fail, the first eight among them; another session waits beside them."""
+    bench = impatient(db, database_url)
+    poison = {f" {i}" for i in (*range(1, 9), *range(20, 200, 15))}
+    away = failure(TRANSIENT, code="upstream.server_error")
+    bench.upstream._script = lambda n, request: away if any(f'{one}"' in request.text for one in poison) else None
+    poisoned = bench.drop(artists_csv(200), "artists/poisoned.csv")
+    healthy = bench.drop(artists_csv(100, first=1_000), "artists/healthy.csv")
+    for _ in range(60):
+        if not bench.deliver():
+            if {bench.facts(one)["status"] for one in (poisoned, healthy)} == {"completed"}:
+                break
+            bench.pass_time(3)
+            bench.rescuer.round()
+    assert bench.sessions.status(healthy)["enriched"] == 100
+    status = bench.sessions.status(poisoned)
+    assert (status["status"], status["failed"], status["enriched"]) == ("completed", len(poison), 200 - len(poison))
+
+
 def test_a_poisonous_row_alone_ends_as_failed(db: Database, database_url: str) -> None:
     bench = Workbench(db=db, url=database_url)
     bench.upstream._script = lambda n, _: failure(TRANSIENT, code="upstream.server_error")
@@ -246,10 +284,6 @@ def test_a_resume_makes_what_waits_due_at_once(bench: Workbench) -> None:
 
 
 def test_limits_are_seeded_from_what_good_answers_say(db: Database) -> None:
-    from dataclasses import replace
-
-    from shared.upstreams.base import RateLimits
-
     ear = Ear(db, requests=10_000)
     told = replace(FINE, limits=RateLimits(requests=600, tokens=30_000))
     ear.hear(told, told)
@@ -261,10 +295,31 @@ def test_limits_are_seeded_from_what_good_answers_say(db: Database) -> None:
 
 def test_unused_tokens_are_given_back(db: Database) -> None:
     ear = Ear(db, requests=10_000, tokens=60_000)
-    reserve_slots(db, "openai", ear.limits, n=10, tokens=6_000, max_wait=1_000)
+    slots = reserve_slots(db, "openai", ear.limits, n=10, tokens=6_000, max_wait=1_000)
     before = _lead(db)
-    ear.health.hear([Heard(answer=FINE, left_at=time.monotonic(), tokens=6_000)] * 10)  # each used 30
+    ear.health.hear([Heard(answer=FINE, left_at=time.monotonic(), slot=slots.tokens)] * 10)  # each used 30
     assert before - _lead(db) == pytest.approx(10 * 5_970 / 60_000 * 60 / 0.97, rel=0.02)
+
+
+def test_a_lowered_limit_gives_back_no_more_than_was_taken(db: Database) -> None:
+    ear = Ear(db, requests=10_000, tokens=600_000)
+    slots = reserve_slots(db, "openai", ear.limits, n=10, tokens=6_000, max_wait=1_000)
+    slow_down(db, "openai", ear.limits, said=RateLimits(requests=None, tokens=30_000))
+    before = _lead(db)
+    ear.health.hear([Heard(answer=FINE, left_at=time.monotonic(), slot=slots.tokens)] * 10)
+    assert before - _lead(db) == pytest.approx(10 * 5_970 / 600_000 * 60 / 0.97, rel=0.1)
+    ear.health.hear([Heard(answer=FINE, left_at=time.monotonic(), slot=TokenSlot(tokens=6_000, seconds=1_000.0))])
+    assert _lead(db) == pytest.approx(0, abs=0.1)  # never before now
+
+
+def test_a_probe_that_is_told_to_wait_shows_that_the_upstream_is_there(db: Database) -> None:
+    for code in ("upstream.rate_limited", "upstream.empty_answer", "upstream.conflict"):
+        ear = Ear(db, down_failures=1)
+        ear.hear(AWAY)
+        pass_time(db, 70)
+        assert ear.slots() == 1
+        assert not ear.hear(failure(TRANSIENT, code=code)).tripped
+        assert ear.breaker() == "closed"
 
 
 def impatient(db: Database, url: str) -> Workbench:

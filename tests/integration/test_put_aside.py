@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +72,106 @@ def test_answers_are_put_aside_and_settled_by_rescue(hasty: Workbench, monkeypat
     assert hasty.run(session)["enriched"] == 3
     assert len(hasty.upstream.requests) == 3  # paid once
     hasty.assert_sound(session)
+
+
+def test_calls_still_under_way_when_the_ledger_leaves_are_put_aside_too(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answers at once; the others come after the ledger was found away, while it is waited for."""
+    gone, may_end = threading.Event(), threading.Event()
+    hasty.upstream._script = lambda n, _: None if n == 1 else _after(may_end)
+    session = make_session(hasty, 4)
+
+    def when(name: str) -> bool:
+        if settles(name):
+            gone.set()
+        return gone.is_set()
+
+    with away(monkeypatch, when):
+        worker = threading.Thread(target=_handled, args=(hasty, session, 4))
+        worker.start()
+        assert gone.wait(10)
+        may_end.set()
+        worker.join(20)
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert [hasty.item(session, n)["outcome"] for n in (1, 2, 3, 4)] == ["enriched"] * 4
+    assert len(hasty.upstream.requests) == 4
+    hasty.assert_sound(session)
+
+
+def test_a_refused_row_and_then_no_ledger_lose_no_answer(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(hasty, 4)
+    hasty.execute(f"ALTER TABLE artists ADD CONSTRAINT not_him CHECK (id <> '{artist_id(1)}')")
+    asked = iter(range(100))
+    with away(monkeypatch, lambda name: settles(name) and next(asked) >= 2), pytest.raises(LedgerDown):
+        hasty.processor.handle(ItemsNotice(session=session, items=(1, 2, 3, 4)))
+    hasty.execute("ALTER TABLE artists DROP CONSTRAINT not_him")
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    status = hasty.run(session)
+    assert (status["enriched"], status["failed"]) == (3, 1)
+    hasty.sessions.reprocess(session)
+    assert hasty.run(session)["enriched"] == 4
+    assert len(hasty.upstream.requests) == 4
+    hasty.assert_sound(session)
+
+
+def test_a_kept_answer_survives_a_ledger_that_blinks(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(hasty, 1, options='{"on_missing": "error"}')
+    hasty.execute(f"INSERT INTO artists (id) VALUES ('{artist_id(1)}')")
+    hasty.upstream._script = lambda n, _: hasty.execute("ALTER TABLE artists RENAME TO elsewhere") and None
+    hasty.processor.handle(ItemsNotice(session=session, items=(1,)))
+    assert hasty.item(session)["code"] == "answered"
+    hasty.execute("ALTER TABLE elsewhere RENAME TO artists")
+    hasty.sessions.resume(session)
+    with away(monkeypatch, lambda name: name == "artists_known"), pytest.raises(LedgerDown):
+        hasty.processor.handle(ItemsNotice(session=session, items=(1,)))
+    assert hasty.item(session)["result"]["text"].startswith("A bio")
+    assert hasty.run(session)["enriched"] == 1
+    assert len(hasty.upstream.requests) == 1
+    hasty.assert_sound(session)
+
+
+def test_a_second_paid_answer_of_a_round_is_shown_and_asks_for_no_third(hasty: Workbench) -> None:
+    session = make_session(hasty, 1)
+    hasty.processor.handle(ItemsNotice(session=session, items=(1,)))
+    hasty.execute("UPDATE items SET state = 'available', outcome = NULL, finalized_at = NULL, result = NULL")
+    hasty.processor.handle(ItemsNotice(session=session, items=(1,)))
+    assert hasty.item(session)["outcome"] == "enriched"
+    assert sorted(call[2] for call in hasty.calls(session)) == ["succeeded", "unknown"]
+    assert len(hasty.upstream.requests) == 2
+    hasty.assert_sound(session)
+
+
+def test_an_object_that_is_none_of_ours_stops_nobody(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    for name, data in (("0", b"not json"), ("1", b"[]"), ("2", b'{"terms": {}, "settlements": []}')):
+        hasty.store.put("out", f"{session}/pending/{name}.json", data)
+    (ours,) = [name for name in put_aside(hasty, session) if len(name) > len(f"{session}/pending/2.json")]
+    newer = orjson.loads(hasty.store.read("out", ours))
+    newer["terms"]["of_a_later_version"] = True
+    hasty.store.put("out", ours, orjson.dumps(newer))
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert hasty.run(session)["enriched"] == 3
+    assert len(hasty.upstream.requests) == 3
+    assert len(put_aside(hasty, session)) == 3  # for a person
+
+
+def test_a_missing_table_holds_the_session_and_keeps_what_was_put_aside(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = lose_answers(hasty, monkeypatch, 1)
+    hasty.execute("ALTER TABLE artists RENAME TO elsewhere")
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert hasty.facts(session)["hold"] == "systemic"
+    assert hasty.item(session)["result"]["text"].startswith("A bio")
+    hasty.execute("ALTER TABLE elsewhere RENAME TO artists")
+    hasty.sessions.resume(session)
+    assert hasty.run(session)["enriched"] == 1
+    assert len(hasty.upstream.requests) == 1
 
 
 def test_nothing_is_freed_while_the_bucket_cannot_be_read(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +245,15 @@ def test_what_was_put_aside_of_a_failure_is_taken_in_too(hasty: Workbench, monke
     hasty.pass_time(131)
     hasty.rescuer.round()
     assert hasty.item(session)["outcome"] == "failed"
+
+
+def _after(event: threading.Event) -> None:
+    assert event.wait(10)
+
+
+def _handled(bench: Workbench, session: UUID, n: int) -> None:
+    with contextlib.suppress(LedgerDown):
+        bench.processor.handle(ItemsNotice(session=session, items=tuple(range(1, n + 1))))
 
 
 def _down(*_: Any, **__: Any) -> Any:

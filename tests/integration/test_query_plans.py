@@ -112,7 +112,7 @@ HOT: dict[str, dict[str, Any]] = {
     "leases_to_retire": {"session": 0, "grace": 15},
     "retire_leases": {"session": 0, "grace": 15},
     "make_due": {"session": 0},
-    "hand_tries_back": {"pipeline": "artists", "codes": '["upstream.cut"]'},
+    "hand_tries_back": {"pipelines": '["artists"]', "codes": '["upstream.cut"]'},
     "stop_too_many_failed": {"session": 0, "most": 2_000},
     "note_absorbed": {"session": 0, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
     "take_back": {"session": 0, "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
@@ -125,6 +125,11 @@ HOT: dict[str, dict[str, Any]] = {
     "reprocess_items": {"session": 0, "outcomes": ["enriched"], "error_codes": [], "key": None, "prompt": None,
                         "after": 9},
     "rejects_page": {"session": 0, "after": 0, "size": 5_000, "bytes": 1 << 20},
+    "forget_notices": {"session": 0},
+    "artists_forecast": {"session": 0, "after": 100_000, "upto": 200_000, "configuration": CONFIGURATION,
+                         "skip_existing": False, "must_exist": False},
+    "changes": {"session": 0, "earlier": uuid4(), "after": 100_000, "upto": 150_000},
+    "gone": {"session": 0, "later": uuid4(), "after": 100_000, "upto": 150_000},
 }  # fmt: skip
 
 
@@ -153,6 +158,16 @@ def test_the_statements_that_look_for_work_touch_no_settled_item(crowded: tuple[
                         ("retire_leases", "items_running"), ("settle_cancelled", "items_dispatchable")):  # fmt: skip
         params = {key: session if key == "session" else value for key, value in HOT[name].items()}
         assert index in plan(bench, name, **params)
+
+
+@pytest.mark.parametrize("name", ["changes", "gone"])
+@pytest.mark.parametrize("planned", [plan, generic_plan])
+def test_a_page_of_changes_reads_its_own_items_alone(crowded: tuple[Workbench, UUID], name: str, planned: Any) -> None:
+    """Joined or sorted, each page would read all of both sessions."""
+    bench, session = crowded
+    text = planned(bench, name, **{**HOT[name], "session": session})
+    assert re.search(r"items_pkey.*\n\s*Index Cond: .*item_no >", text), text
+    assert re.search(r"items_one_owner_per_key on items other.*\n\s*Index Cond: .*key = items.key", text), text
 
 
 def test_statistics_say_nothing_of_single_sessions(bench: Workbench) -> None:

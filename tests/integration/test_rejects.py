@@ -263,6 +263,24 @@ def test_rows_of_files_with_other_headers_are_dropped_back_apart(bench: Workbenc
     assert (status["status"], status["enriched"], status["rejected"]) == ("completed", 2, 2)
 
 
+def test_only_the_same_file_stands_in_for_one_that_could_not_be_read(bench: Workbench) -> None:
+    session = bench.drop(sheet(HEADER, ["x", "Nina", ""], ["y", "Fela", ""]).encode())
+    header, nina, fela = rejects(bench, session)
+    halves = [sheet(header, [artist_id(n), *row[1:]]).encode() for n, row in enumerate((nina, fela), start=1)]
+    name = f"rejects-{session}"
+    bench.drop(b"\xff\xfe\x00" + halves[0], f"artists/{name}.csv")  # Nina's half arrives broken
+    for other in (f"{name}-2.csv", f"{name} (1).csv"):
+        bench.drop(halves[1], f"artists/{other}")
+        status = bench.run(session)
+        bench.assert_sound(session)
+        assert status["status"] == "failed", other
+        assert f"artists/{name}.csv" in status["error_message"]
+    bench.drop(halves[0], f"artists/again/{name}.csv")
+    status = bench.run(session)
+    bench.assert_sound(session)
+    assert (status["status"], status["enriched"]) == ("completed", 2)
+
+
 def test_our_columns_may_be_removed_but_not_mixed_up(bench: Workbench) -> None:
     session = bench.drop(sheet(HEADER, ["x", "Nina", "d"]).encode())
     header, row = rejects(bench, session)

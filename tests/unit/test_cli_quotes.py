@@ -97,6 +97,16 @@ def test_a_person_at_the_screen_is_asked(
     session: UUID = bucket.session()
     assert len(api.sent("POST", f"/api/session/{session}/approve")) == goes_on
     assert ("waits for approval" in ran.out) is not goes_on
+    assert ran.out.count("about $0.001867") == 1  # the verdict does not repeat it
+
+
+def test_one_that_could_not_be_quoted_says_why(run: Run, api: FakeApi, stack: dict[str, Any]) -> None:
+    why = "The session could not be quoted; approve it, or cancel."
+    quote = {"error": "There is no prompt 'x/1'.", "waits_because": why}
+    api.statuses[SESSION] = [working(0, status="quoted", quote=quote, pause_reason=why)]
+    ran = run("watch", ID)
+    assert (ran.code, why in ran.out, ran.out.count("There is no prompt 'x/1'.")) == (0, True, 1)
+    assert "There is no prompt 'x/1'." in run("status", ID).out
 
 
 def test_a_dry_run_shows_prompts_and_statements(

@@ -203,7 +203,7 @@ def zipped(name: str) -> bytes:
     [
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "PNG picture"),
         (b"%PDF-1.7\n1 0 obj\n", "PDF"),
-        (gzip.compress(b"artist_id,artist_name\n1,2\n"), "gzip file, not a CSV file: unpack it"),
+        (gzip.compress(b"artist_id,artist_name\n1,2\n", mtime=0), "gzip file, not a CSV file: unpack it"),
         (zipped("xl/workbook.xml"), "Excel workbook, not a CSV file: open it and export it as CSV UTF-8"),
         (zipped("word/[Content_Types].xml"), "Office document"),
         (zipped("artists.csv"), "ZIP archive, not a CSV file: unpack it"),
