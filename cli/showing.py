@@ -101,6 +101,8 @@ def reason(status: Document) -> str:
     """Why a session stands, waits or failed, or an empty text."""
     breaker = status.get("breaker")
     waits = f"{breaker['reason'].rstrip('.')}. It goes on by itself once the upstream answers again." if breaker else ""
+    if status.get("bound_by") == "lease":
+        waits = f"{status['open']:,} rows wait for a worker that is gone; they run again within three minutes."
     return str(status.get("error_message") or status.get("pause_reason") or waits)
 
 
@@ -251,7 +253,7 @@ def payment_table(payment: Document) -> Table:
     table.add_row("calls", ", ".join(calls) or "none")
     for each in payment["by_model"]:
         used = f"{each['calls']:,} calls, {each['tokens_in']:,} tokens in, {each['tokens_out']:,} out"
-        table.add_row(Text(str(each["model"] or "no answer")), f"{used}, {money(each['cost_usd'])}")
+        table.add_row(Text(str(each["model"] or "not answered")), f"{used}, {money(each['cost_usd'])}")
     budget = f" of a budget of {money(payment['budget_usd'])}" if payment["budget_usd"] is not None else ""
     table.add_row("spent", f"{money(payment['spent_usd'])}{budget}, {money(payment['reserved_usd'])} reserved")
     table.add_row("paid more than once", f"{payment['items_paid_more_than_once']:,} items")

@@ -19,6 +19,7 @@ from shared.quoting import Quoter
 from shared.states import TOO_MANY_FAILED, Hold, ItemState, Outcome, SessionStatus
 
 CANCEL_SECONDS = 20.0
+SILENCE = 5.0  # seconds beyond a request's own, after which nobody works on what still runs
 REPROCESSABLE = frozenset(Outcome) - {Outcome.DUPLICATE, Outcome.MERGED, Outcome.REJECTED}
 
 
@@ -101,6 +102,7 @@ class Sessions:
         counted = {row["outcome"]: row for row in self._db.rows("session_counts", session=session)}
         counts = {outcome.value: int(counted[outcome]["items"]) if outcome in counted else 0 for outcome in Outcome}
         opened = int(counted["open"]["items"]) if "open" in counted else 0
+        running = sum(int(row["running"]) for row in counted.values())
         settled = sum(counts.values())
         total = settled + opened
         age = (datetime.now(UTC) - found["created_at"]).total_seconds()
@@ -125,7 +127,7 @@ class Sessions:
             "error_message": found["error_message"],
             "total": total,
             "open": opened,
-            "running": sum(int(row["running"]) for row in counted.values()),
+            "running": running,
             **counts,
             **(own or {}),
             "progress_percent": round(100 * settled / total, 1) if total else (100.0 if ended else 0.0),
@@ -136,7 +138,7 @@ class Sessions:
             "calls": {state: int(row["calls"]) for state, row in calls.items()},
             "items_per_second": per_second,
             "eta_seconds": round(opened / per_second, 1) if opened and per_second else (0.0 if not opened else None),
-            "bound_by": self._bound_by(found, opened, stands),
+            "bound_by": self._bound_by(found, opened, running, stands),
             "breaker": _breaker(stands) if opened else None,
             "trace_id": found["trace_id"],
             "created_at": found["created_at"].isoformat(),
@@ -153,10 +155,14 @@ class Sessions:
             self._dispatcher.nudge(session)
         return self.get(session)
 
-    def _bound_by(self, found: Row, opened: int, stands: Row | None) -> str | None:
+    def _bound_by(self, found: Row, opened: int, running: int, stands: Row | None) -> str | None:
         """What keeps the session from going faster, in a word; None when nothing is left to do."""
         if not opened:
             return None
+        settings = self._settings.pipelines.get(found["pipeline"])
+        idle = (datetime.now(UTC) - (found["worked_at"] or found["created_at"])).total_seconds()
+        if settings and running == opened and idle > settings.request_timeout + SILENCE:
+            return "lease"  # its workers are gone
         if found["status"] in (SessionStatus.PAUSED, SessionStatus.QUOTED):
             return "hold" if found["status"] == SessionStatus.PAUSED else "approval"
         if stands is not None and stands["breaker"] != "closed":

@@ -52,7 +52,7 @@ SELECT file.id AS file_id, file.is_new FROM file;
 -- One session's own facts.
 SELECT id, pipeline, options, source, status, files_known, files_open, approval, hold,
        coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, cancelled_at,
-       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, quote, quoted_epoch,
+       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, worked_at, quote, quoted_epoch,
        created_at, updated_at, completed_at, expires_at, expired_at
   FROM sessions WHERE id = :session::uuid;
 

@@ -259,3 +259,12 @@ def _die_at(read: int) -> Any:
             raise RuntimeError("the reader died")
 
     return die
+
+
+def test_a_session_that_waits_for_leases_alone_says_so(bench: Workbench) -> None:
+    session = make_session(bench, 2)
+    started(bench, session, 1)
+    started(bench, session, 2)
+    assert bench.sessions.status(session)["bound_by"] == "upstream"
+    bench.execute("UPDATE sessions SET worked_at = now() - interval '66 s'")
+    assert bench.sessions.status(session)["bound_by"] == "lease"
