@@ -16,7 +16,7 @@ import httpx
 from infra.local.client import StackError
 from infra.local.topology import ROOT
 from shared.errors import RowliftError
-from tests.faults.check import check_calls, check_sessions
+from tests.faults.check import answers_logged, check_calls, check_sessions, pending_objects
 from tests.faults.compare import in_flight, most_in
 from tests.faults.inflict import Inflictor
 from tests.faults.person import Person, Watched
@@ -29,6 +29,7 @@ PATIENCE = 90.0  # seconds after the last fault within which every session has t
 UPSTREAM_PATIENCE = 4.0
 FILMS = ROOT / "examples/letterboxd-demo"
 ALWAYS: Mapping[str, str] = {"max-failed": "100%"}  # failures of a storm are redone, they end no session
+PUT_ASIDE, TAKEN_IN = "Paid answers put aside", "Answers put aside were taken in"  # as the functions log it
 DEADLY = ("kill_worker", "kill_function", "stop_worker")
 
 
@@ -37,6 +38,7 @@ class Seed:
 
     def __init__(self, stage: Stage, plan: Plan, options: Mapping[str, str]) -> None:
         self.stage, self.plan, self.deck = stage, plan, stage.deck
+        self._log_from = len(stage.stack.log)
         self._inflictor = Inflictor(stage, plan.seed, latency=plan.latency)
         self.report = Report(plan=plan, options=options, struck=self._inflictor.struck)
         self.sessions: list[Watched] = []
@@ -44,6 +46,7 @@ class Seed:
         self._person = Person(self.deck)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._began = 0.0  # by the monotonic clock
 
     def play(self) -> Report:
         """Everything the plan says, then every check."""
@@ -79,7 +82,7 @@ class Seed:
     def _strike(self, fault: Fault) -> None:
         struck = self._inflictor.begin(fault)
         if fault.lasts:
-            self._at(fault.at + fault.lasts, partial(self._inflictor.end, struck))
+            self._at(time.monotonic() - self._began + fault.lasts, partial(self._inflictor.end, struck))
 
     def _drop(self, drop: Drop, *, copy: bool = False) -> None:
         file = make_file(self.plan.seed, drop)
@@ -106,10 +109,10 @@ class Seed:
         self.sessions.append(Watched(session=session, drop=None, file=None))
 
     def _run(self) -> None:
-        began = time.monotonic()
+        self._began = time.monotonic()
         while self._events:
             moment, _, do = heapq.heappop(self._events)
-            time.sleep(max(0.0, began + moment - time.monotonic()))
+            time.sleep(max(0.0, self._began + moment - time.monotonic()))
             do()
 
     def _wait_for_the_end(self) -> list[str]:
@@ -146,11 +149,13 @@ class Seed:
 
     def _check(self) -> None:
         report = self.report
-        comparison, sent, booked = check_calls(self.deck, self.sessions)
+        checked = check_calls(self.deck, self.sessions, report.struck)
+        comparison, sent, booked = checked.comparison, checked.sent, checked.booked
         report.findings += check_sessions(self.deck, self.sessions)
         report.findings += comparison.findings
+        self._check_put_aside()
         report.calls, report.unknown = comparison.booked, comparison.unknown
-        report.lost, report.repeated = comparison.lost, comparison.repeated
+        report.lost, report.repeated, report.losses = comparison.lost, comparison.repeated, checked.losses
         report.busiest = most_in(sent, 1.0)
         if report.busiest > RATE + CONCURRENT:
             report.findings.append(f"I8: {report.busiest} requests within a second; {RATE} are allowed")
@@ -164,6 +169,15 @@ class Seed:
             for one in self._inflictor.struck
             if one.fault.kind in DEADLY and one.fault.target == "process-artists"
         )
+
+    def _check_put_aside(self) -> None:
+        report, log = self.report, self.stage.stack.log[self._log_from :]
+        report.put_aside = answers_logged(log, PUT_ASIDE)
+        report.taken_in = answers_logged(log, TAKEN_IN)
+        report.left_aside = pending_objects(self.deck, self.sessions)
+        # A worker that was stopped may put aside what nobody waits for any more.
+        if report.left_aside and not any(one.fault.kind == "stop_worker" for one in report.struck):
+            report.findings.append(f"{report.left_aside} objects with answers put aside were never taken in")
 
 
 def play(stage: Stage, plan: Plan, options: Mapping[str, str], folder: Path) -> Report:

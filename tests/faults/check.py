@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from tests.e2e.stacks import Deck
-from tests.faults.compare import Booked, Comparison, Sent, compare
+from tests.faults.compare import CLOCKS, Booked, Comparison, Sent, compare
+from tests.faults.inflict import Struck
+from tests.faults.losses import Moments, losses
 from tests.faults.person import Watched
 
 STOPS_WITHIN = 5.0  # seconds after the answer to pause or cancel
@@ -47,24 +51,59 @@ def check_sessions(deck: Deck, sessions: Sequence[Watched]) -> list[str]:
     return findings + [f"{session}: witnessed: {what}" for session, what in witnessed]
 
 
-def check_calls(deck: Deck, sessions: Sequence[Watched]) -> tuple[Comparison, list[Sent], list[Booked]]:
-    """The upstream's log beside the calls table, with stopping in time checked too."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """Both logs of a seed, and what they say together."""
+
+    comparison: Comparison
+    sent: list[Sent]
+    booked: list[Booked]
+    losses: Counter[str]  # requests without a booked success, by reason
+
+
+def check_calls(deck: Deck, sessions: Sequence[Watched], struck: Sequence[Struck]) -> Checked:
+    """The upstream's log beside the calls table: every loss explained, and stopping in time checked too."""
     artists = [one for one in sessions if one.drop is not None]
-    sent, booked = sent_requests(deck), booked_calls(deck, artists)
+    sent, booked, moments = sent_requests(deck), booked_calls(deck, artists), Moments.of(struck)
     comparison = compare(sent, booked)
-    comparison.findings.extend(late_calls(artists, sent, booked))
-    return comparison, sent, booked
+    reasons, unexplained = losses(sent, booked, moments)
+    comparison.findings.extend(unexplained)
+    comparison.findings.extend(late_calls(artists, sent, booked, moments))
+    return Checked(comparison=comparison, sent=sent, booked=booked, losses=reasons)
 
 
-def late_calls(sessions: Sequence[Watched], sent: Sequence[Sent], booked: Sequence[Booked]) -> Iterable[str]:
-    """Requests that left too long after a pause or a cancel had been answered."""
+def late_calls(
+    sessions: Sequence[Watched], sent: Sequence[Sent], booked: Sequence[Booked], moments: Moments
+) -> Iterable[str]:
+    """Calls that were admitted after a pause or a cancel had been answered, and requests that left long after it."""
     for one in sessions:
-        booked_then = {row.key for row in booked if row.session == str(one.session)}
-        others = {row.key for row in booked if row.session != str(one.session)}
         for began, ended in one.stopped:
-            late = [s for s in sent if s.key in booked_then - others and began + STOPS_WITHIN < s.started < ended]
-            if late:
-                yield f"{one.name}: {len(late)} requests left later than {STOPS_WITHIN:g} s after it was stopped"
+            mine = [row for row in booked if row.session == str(one.session)]
+            if admitted := sum(began + CLOCKS < row.started < ended for row in mine):
+                yield f"{one.name}: {admitted} calls were admitted after it was stopped"
+            late = Counter(s.key for s in sent if began + STOPS_WITHIN < s.started < ended)
+            # Requests for the same artist of another session, as its own calls tell.
+            late -= Counter(r.key for r in booked if r.session != str(one.session) and began < r.started < ended)
+            # One that was stopped between admission and request may send it whenever it goes on.
+            if (left := sum(late[key] for key in {row.key for row in mine})) and not moments.stopped(began, ended):
+                yield f"{one.name}: {left} requests left later than {STOPS_WITHIN:g} s after it was stopped"
+
+
+def pending_objects(deck: Deck, sessions: Sequence[Watched]) -> int:
+    """How many objects with answers put aside the results bucket holds."""
+    bucket = deck.stack.info["buckets"]["results"]
+    found = 0
+    for one in sessions:
+        url = f"{deck.stack.info['storage']}/storage/v1/b/{bucket}/o"
+        answer = httpx.get(url, params={"prefix": f"{one.session}/pending/"}, timeout=30)
+        found += len(answer.raise_for_status().json().get("items", ()))
+    return found
+
+
+def answers_logged(log: str, message: str) -> int:
+    """The sum of `answers` over the log's lines with this message."""
+    lines = (line for line in log.splitlines() if f'"message":"{message}' in line)
+    return sum(int(found[1]) for found in map(re.compile(r'"answers":(\d+)').search, lines) if found)
 
 
 def _session_faults(deck: Deck, one: Watched) -> Iterable[str]:

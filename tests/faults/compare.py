@@ -18,6 +18,8 @@ class Sent:
     started: float
     state: str  # answered (200), failed, cut, abandoned, open
     response_id: str | None = None
+    ended: float | None = None
+    fault: str | None = None  # what the upstream was told to spoil it with
 
     @property
     def charged(self) -> bool:
@@ -28,7 +30,12 @@ class Sent:
     def from_log(cls, entry: dict[str, Any]) -> Sent:
         """An entry of /control/log."""
         return cls(
-            key=entry["key"], started=entry["started"], state=entry["state"], response_id=entry.get("response_id")
+            key=entry["key"],
+            started=entry["started"],
+            state=entry["state"],
+            response_id=entry.get("response_id"),
+            ended=entry["ended"],
+            fault=entry["fault"],
         )
 
 
@@ -73,7 +80,9 @@ def compare(sent: Sequence[Sent], booked: Sequence[Booked]) -> Comparison:
     for key, (seen, rows) in by_key.items():
         findings += [f"{key}: {fault}" for fault in _faults(seen, rows)]
         used = {row.response_id for row in rows if row.state == "succeeded"}
-        lost += sum(one.state == "answered" and one.response_id not in used for one in seen)
+        lost += sum(
+            one.state == "answered" and one.response_id is not None and one.response_id not in used for one in seen
+        )
         rounds = {(row.session, row.item_no, row.round) for row in rows}
         repeated += max(0, sum(one.charged for one in seen) - len(rounds))
     return Comparison(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.faults.check import check_calls, check_sessions
 from tests.faults.compare import in_flight
+from tests.faults.inflict import Inflictor
 from tests.faults.person import Watched
-from tests.faults.plan import Drop
+from tests.faults.plan import Drop, Fault
 from tests.faults.rows import make_file
 from tests.faults.stage import open_stage
 
@@ -51,13 +52,15 @@ def measure(folder: Path, *, options: Mapping[str, str], seed: int) -> Crash:
         session = deck.drop(file.data, f"artists/{drop.name}.csv", **options)
         watched = Watched(session=session, drop=drop, file=file)
         deck.wait(session, until=lambda status: status["enriched"] >= ROWS / 2, timeout=120)
-        stage.stack.send("process-artists")
-        moment = time.time()
+        inflictor = Inflictor(stage, seed)
+        kill = inflictor.begin(Fault(at=0, kind="kill_function", target="process-artists"))
+        moment = kill.ended or kill.began
         for name in set(stage.stack.info["functions"]) - {"process-artists"}:
             stage.stack.send(name)
         watched.status = deck.wait(session, until=lambda status: status["status"] == "completed", timeout=120)
         found.seconds = time.monotonic() - began
-        comparison, _, booked = check_calls(deck, [watched])
+        checked = check_calls(deck, [watched], inflictor.struck)
+        comparison, booked = checked.comparison, checked.booked
         found.findings = [*check_sessions(deck, [watched]), *comparison.findings]
         found.enriched, found.requests = watched.status["enriched"], comparison.sent
         found.in_flight, found.repeated = in_flight(booked, moment), comparison.repeated

@@ -17,6 +17,8 @@ from infra.local.client import StackError
 from tests.faults.plan import Fault
 from tests.faults.stage import Stage
 
+AWAITED, UNDER_WAY = 8.0, 8  # seconds, calls
+LATE, TOO_LATE = 1.8, 5.0  # seconds a slow answer takes: the caller waits 3
 POSTGRES = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
 
 
@@ -45,6 +47,7 @@ class Inflictor:
             "cut": self._cut,
             "cut_answers": self._cut_answers,
             "refuse": self._refuse,
+            "away": self._go_away,
             "delay": self._delay,
             "silence": self._silence,
             "broker": self._kill_group,
@@ -75,6 +78,10 @@ class Inflictor:
                 self._go_on(fault)
             case "refuse":
                 proxy.refusing = False
+            case "away":
+                proxy.refusing = False
+                self._storms.pop(id(fault), None)
+                self._weather()
             case "delay":
                 proxy.delay = 0.0
             case "silence":
@@ -141,6 +148,15 @@ class Inflictor:
         self._stage.proxy.cut()
         return "every connection"
 
+    def _go_away(self, fault: Fault) -> str:
+        """Once answers are under way, those of one message some time apart: it is they that shall find nobody."""
+        self._storm(fault)
+        time.sleep(LATE / 3)
+        deadline = time.monotonic() + AWAITED
+        while (open_ := self._stage.deck.calls()["open"]) < UNDER_WAY and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return f"{self._refuse(fault)}, with {open_} calls under way"
+
     def _delay(self, fault: Fault) -> str:
         self._stage.proxy.delay = fault.details["by"]
         return "every block"
@@ -164,7 +180,9 @@ class Inflictor:
             name: not any(one.kind == "systemic" and one.target == name for one in storms)
             for name in ("quota", "key_ok")
         }
-        self._stage.deck.openai.misbehave(faults=_at_most_all(shares["openai"]), latency=self._latency, **systemic)
+        slow = LATE if any(one.kind == "away" for one in storms) else TOO_LATE
+        openai = {"faults": _at_most_all(shares["openai"]), "latency": self._latency, "slow": slow}
+        self._stage.deck.openai.misbehave(**openai, **systemic)
         self._stage.deck.tmdb.misbehave(faults=_at_most_all(shares["tmdb"]))
 
 

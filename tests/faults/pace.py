@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.check import check_calls, check_sessions
 from tests.faults.compare import most_in
-from tests.faults.inflict import Inflictor
+from tests.faults.inflict import Inflictor, Struck
 from tests.faults.person import Watched
 from tests.faults.plan import Drop, Fault
 from tests.faults.rows import make_file
@@ -58,10 +58,11 @@ def measure(folder: Path, *, options: Mapping[str, str], seed: int) -> Pace:
         found.undisturbed = _run(stage, found, seed, options)
         stage.stack.set_push_faults(duplicate=0.05, seed=seed)
         over = threading.Event()
-        killer = threading.Thread(target=_kill, args=(stage, found, seed, over), daemon=True)
+        inflictor = Inflictor(stage, seed)
+        killer = threading.Thread(target=_kill, args=(inflictor, found, over), daemon=True)
         killer.start()
         try:
-            found.disturbed = _run(stage, found, seed + 1_000_000, options)
+            found.disturbed = _run(stage, found, seed + 1_000_000, options, inflictor.struck)
         finally:
             over.set()
             killer.join(30)
@@ -70,14 +71,13 @@ def measure(folder: Path, *, options: Mapping[str, str], seed: int) -> Pace:
     return found
 
 
-def _kill(stage: Stage, found: Pace, seed: int, over: threading.Event) -> None:
-    inflictor = Inflictor(stage, seed)
+def _kill(inflictor: Inflictor, found: Pace, over: threading.Event) -> None:
     while not over.wait(KILL_EVERY):
         reached = inflictor.begin(Fault(at=0, kind="kill_worker", target="process-artists")).reached
         found.kills += reached.startswith("pid")
 
 
-def _run(stage: Stage, found: Pace, seed: int, options: Mapping[str, str]) -> float:
+def _run(stage: Stage, found: Pace, seed: int, options: Mapping[str, str], struck: Sequence[Struck] = ()) -> float:
     drop = Drop(at=0, name=f"pace-{seed}", first=0, unique=ROWS)
     file = make_file(seed, drop)
     stage.deck.openai.forget()
@@ -86,8 +86,9 @@ def _run(stage: Stage, found: Pace, seed: int, options: Mapping[str, str]) -> fl
     watched = Watched(session=session, drop=drop, file=file)
     watched.status = stage.deck.wait(session, until=lambda s: s["status"] == "completed", timeout=300)
     seconds = time.monotonic() - began
-    comparison, sent, _ = check_calls(stage.deck, [watched])
-    found.busiest.append(most_in(sent, 1.0))
+    checked = check_calls(stage.deck, [watched], struck)
+    comparison = checked.comparison
+    found.busiest.append(most_in(checked.sent, 1.0))
     found.findings += [*check_sessions(stage.deck, [watched]), *comparison.findings]
     found.repeated, found.unknown = comparison.repeated, comparison.states["unknown"]
     return seconds

@@ -61,15 +61,17 @@ class Person:
 
     def act(self, watched: Watched, action: str, **body: Any) -> bool:
         """Whether the action was taken; false where the session is past it, or nobody answered in time."""
-        deadline = time.monotonic() + PATIENCE
+        deadline, asked = time.monotonic() + PATIENCE, time.time()
         while time.monotonic() < deadline:
-            asked, status = time.time(), 0
+            status = 0
             with contextlib.suppress(httpx.HTTPError):
                 path = f"/api/session/{watched.session}/{action}"
                 status = self._deck.api.post(path, json=body, timeout=8).status_code
+            if action == "resume":  # whether or not its answer arrives
+                _note_end(watched, asked)
             if status in (200, 409) or (status == 400 and action == "resume"):
-                if status == 200:
-                    _note(watched, action, asked)
+                if status == 200 and action in ("pause", "cancel"):
+                    watched.stopped.append((time.time(), math.inf))
                 return status == 200
             time.sleep(0.25)
         return False
@@ -116,9 +118,7 @@ class Person:
         return False
 
 
-def _note(watched: Watched, action: str, asked: float) -> None:
-    """Remember from when to when nothing may leave: from an answer to the next question."""
-    if action in ("pause", "cancel"):
-        watched.stopped.append((time.time(), math.inf))
-    elif action == "resume" and watched.stopped and watched.stopped[-1][1] == math.inf:
+def _note_end(watched: Watched, asked: float) -> None:
+    """Remember until when nothing may leave: until somebody first asked for it."""
+    if watched.stopped and watched.stopped[-1][1] == math.inf:
         watched.stopped[-1] = (watched.stopped[-1][0], asked)

@@ -148,6 +148,14 @@ KINDS: Mapping[str, tuple[int, Callable[[random.Random], Made]]] = {
     "films_storm": (1, _films_storm),
     "systemic": (1, lambda rng: (rng.choice(("quota", "key_ok")), round(rng.uniform(0.5, 1.5), 1), {})),
 }
+# PostgreSQL away for longer than any handler waits for it (its deadline is 6 s). Nobody is killed or stopped meanwhile,
+# so that every answer lost then is one too many.
+AWAY_SHARE = 0.3  # of the seeds
+_AWAY: Mapping[str, float] = {"slow": 0.5}
+
+
+def _away(rng: random.Random) -> Made:
+    return "openai", round(rng.uniform(8.5, 10.0), 1), _AWAY
 
 
 def make_plan(seed: int, seconds: float = 12.0) -> Plan:
@@ -190,7 +198,7 @@ def _drops(rng: random.Random, seed: int, seconds: float) -> tuple[Drop, ...]:
                 # most of it.
                 budget=round(rng.uniform(0.00008, 0.00025), 6) if rng.random() < 0.4 else None,
                 again_at=_later(rng, at, seconds) if rng.random() < 0.25 and unique < 500 else None,
-                pause=(paused, round(paused + rng.uniform(1, 7), 1)) if rng.random() < 0.25 else None,
+                pause=(paused, round(paused + rng.uniform(6, 12), 1)) if rng.random() < 0.25 else None,
                 cancel_at=_later(rng, at, seconds) if rng.random() < 0.08 else None,
                 redo=rng.random() < 0.25,
             )
@@ -208,11 +216,17 @@ def _faults(rng: random.Random, seconds: float) -> tuple[Fault, ...]:
     names, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
     found: list[Fault] = []
     at = rng.uniform(0.3, 1.5)
-    while at < seconds:
+    away = rng.uniform(max(1.5, seconds / 3), seconds) if rng.random() < AWAY_SHARE else None
+    until = seconds if away is None else away - 1.0
+    while at < until:
         (kind,) = rng.choices(names, weights)
         target, lasts, details = KINDS[kind][1](rng)
-        if kind == "stop_worker" and (at > seconds / 2 or any(fault.kind == kind for fault in found)):
+        stops = kind == "stop_worker"
+        if stops and (away is not None or at > seconds / 2 or any(fault.kind == kind for fault in found)):
             kind, target, lasts, details = "kill_worker", "process-artists", 0.0, {}  # one worker has to go on
         found.append(Fault(at=round(at, 1), kind=kind, target=target, lasts=float(lasts), details=details))
         at += rng.uniform(0.4, 2.0)
+    if away is not None:
+        target, lasts, details = _away(rng)
+        found.append(Fault(at=round(away, 1), kind="away", target=target, lasts=lasts, details=details))
     return tuple(found)

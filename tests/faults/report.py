@@ -25,6 +25,10 @@ class Report:
     unknown: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     repeated: int = 0
+    losses: Counter[str] = field(default_factory=Counter)  # requests without a booked success, by reason
+    put_aside: int = 0  # answers
+    taken_in: int = 0
+    left_aside: int = 0  # objects nobody took in
     in_flight: int = 0
     busiest: int = 0  # requests in any second
     idle: int = 0  # faults that began when no call was under way or to come
@@ -37,9 +41,16 @@ class Report:
         return (
             f"seed {self.plan.seed}: {'FAILED' if self.findings else 'sound'} in {self.seconds:.0f} s: {self.items} "
             f"items, {self.calls} calls, {self.unknown.total()} unknown, {self.lost} answers lost, "
-            f"{self.repeated} repeated, {self.in_flight} in flight at kills, "
+            f"{self.repeated} repeated, {_counted(self.losses)}, {self.in_flight} in flight at kills, "
+            f"{self.put_aside} put aside, {self.taken_in} taken in, "
             f"{self.busiest} requests in a second, {self.idle} of {len(self.struck)} faults hit no call"
         )
+
+
+def _counted(losses: Counter[str]) -> str:
+    """Requests without a booked success by reason, in words."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(losses.items()))
+    return f"{losses.total()} without a booked success{f' ({reasons})' if reasons else ''}"
 
 
 def told(report: Report) -> list[str]:
@@ -79,5 +90,7 @@ def summary(reports: Sequence[Report]) -> str:
             + ", ".join(f"{n} {code}" for code, n in unknown.most_common())
             + f"), {sum(r.lost for r in reports)} answers lost, {sum(r.repeated for r in reports)} calls repeated, "
             f"{sum(r.in_flight for r in reports)} in flight at kills",
+            f"{_counted(sum((r.losses for r in reports), Counter()))}; {sum(r.put_aside for r in reports)} answers put "
+            f"aside, {sum(r.taken_in for r in reports)} taken in, {sum(r.left_aside for r in reports)} objects left",
         ]
     )

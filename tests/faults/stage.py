@@ -19,11 +19,16 @@ from infra.local.topology import ROOT
 from tests.e2e.stacks import Deck
 from tests.faults.proxy import Place, Proxy
 
-REQUEST_TIMEOUT, LEASE, GRACE = 3.0, 10.0, 1.0  # Pub/Sub knows no ack deadline below 10 s, and a lease is no shorter
+REQUEST_TIMEOUT, DEADLINE, LEASE, GRACE = (
+    3.0,
+    6.0,
+    10.0,
+    1.0,
+)  # Pub/Sub knows no ack deadline below 10 s, and a lease is no shorter
 TIMES = {
     "request_timeout": REQUEST_TIMEOUT,
     "max_wait": 1.5,
-    "deadline": 6,
+    "deadline": DEADLINE,
     "lease": LEASE,
     "linger": 3,
     "retry_base": 0.2,

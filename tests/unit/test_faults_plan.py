@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.faults.check import STOPS_WITHIN
 from tests.faults.plan import KINDS, Drop, Fault, make_plan
 from tests.faults.rows import make_file
+from tests.faults.stage import DEADLINE
 
 SEEDS = range(1, 201)
 
@@ -21,7 +23,7 @@ def test_a_seed_is_the_same_plan_and_another_is_another() -> None:
 
 def test_two_hundred_seeds_hold_everything_there_is() -> None:
     plans = [make_plan(seed) for seed in SEEDS]
-    assert {fault.kind for plan in plans for fault in plan.faults} == set(KINDS)
+    assert {fault.kind for plan in plans for fault in plan.faults} == {*KINDS, "away"}
     drops = [drop for plan in plans for drop in plan.drops]
     assert {len(plan.drops) for plan in plans} == {1, 2, 3}
     assert all(any(getattr(drop, what) for drop in drops) for what in
@@ -40,6 +42,22 @@ def test_faults_begin_in_time_and_leave_one_worker_running(seconds: float) -> No
         stops = [fault for fault in plan.faults if fault.kind == "stop_worker"]
         assert len(stops) <= 1
         assert all(fault.lasts > 11 for fault in stops), "shorter than the lease and its grace"
+
+
+@pytest.mark.parametrize("seconds", [6.0, 12.0])
+def test_whoever_is_away_is_away_for_longer_than_handlers_wait_and_nothing_else_happens_then(seconds: float) -> None:
+    plans = [plan for seed in SEEDS if (plan := make_plan(seed, seconds)).faults[-1].kind == "away"]
+    assert len(plans) > len(SEEDS) / 6
+    for plan in plans:
+        *others, away = plan.faults
+        assert away.lasts > DEADLINE + 2
+        assert all(fault.at <= away.at - 1 and fault.kind not in ("away", "stop_worker") for fault in others)
+
+
+def test_pauses_are_longer_than_calls_may_go_on_for() -> None:
+    pauses = [drop.pause for seed in SEEDS for drop in make_plan(seed).drops if drop.pause]
+    assert pauses
+    assert all(ended - began > STOPS_WITHIN for began, ended in pauses)
 
 
 def test_a_plan_says_what_happens_when() -> None:
