@@ -121,6 +121,7 @@ class _Run:
         self._calls: dict[Future[Answer | Failure], _Flight] = {}
         self._standing: Standing | None = Standing()  # of the upstream as last heard; None: not known
         self._open = {item.number: item for item in claimed.items}  # neither ended nor handed back
+        self._late: set[UUID] = set()  # calls that once missed their slot while they were started
         self._talks: dict[int, _Talk] = {}
         self._ended: list[Settlement] = []
         self._settle_at = 0.0
@@ -154,7 +155,7 @@ class _Run:
         while self._calls:
             wait(self._calls, return_when=FIRST_COMPLETED)
             self._hear(learn=False)
-        self._waiting.clear()
+        self._give_back_waiting("ledger_away")
 
     def _begin(self) -> None:
         """Start the items' dialogues; items that need none end."""
@@ -288,12 +289,13 @@ class _Run:
             self._open |= {call.item.number: call.item for call in planned}
         else:
             verdicts = let_go(self._db, self._session, planned)  # no lease to renew: it outlives the handler
-            if time.monotonic() > gone_at:  # nothing is booked yet that could not be taken back
-                self._waiting.extendleft(reversed(planned))
-                return
+        missed = time.monotonic() > gone_at
+        late: list[PlannedCall] = []
         beyond: list[int] = []
         for call in planned:
             match verdict := verdicts.get(call.item.number, Verdict.SUPERSEDED):
+                case Verdict.STARTED if missed and call.id not in self._late:  # once: a slow ledger must not stop all
+                    late.append(call)
                 case Verdict.STARTED:
                     self._talks[call.item.number].asked = True
                     flight = _Flight(call=call, left_at=time.monotonic(), slot=slot)
@@ -311,6 +313,8 @@ class _Run:
                     self._give_back(call, "budget")
                 case _:
                     assert_never(verdict)
+        self._late |= {call.id for call in late}
+        self._waiting.extendleft(reversed(late))  # they ask for other slots, and are started anew under their ids
         if beyond:
             reason = "The next call could pass the budget; resume with a higher one to go on."
             self._settler.hold(Hold.BUDGET, reason, needed=max(beyond))
@@ -332,7 +336,9 @@ class _Run:
 
     def _give_back(self, call: PlannedCall, code: str, *, due_in: float = 0.0) -> None:
         del self._talks[call.item.number]
-        self._end(_handed_back(call.item, code, due_in=due_in))
+        booked = self._pipeline.paid and call.response_id is None  # or never was; it has not left in any case
+        unsent = CallEnd(id=call.id, state=CallState.FAILED, cost=0) if booked else None
+        self._end(_handed_back(call.item, code, due_in=due_in, call=unsent))
 
     def _wait(self, until: float | None = None) -> None:
         """Wait until a call has ended or the moment has come, and do what follows from it."""
@@ -468,8 +474,8 @@ class _Run:
         self._settler.settle(ended)
 
 
-def _handed_back(item: Item, code: str, *, due_in: float = 0.0) -> Settlement:
-    return Settlement(item=item, outcome=None, code=code, due_in=due_in)
+def _handed_back(item: Item, code: str, *, due_in: float = 0.0, call: CallEnd | None = None) -> Settlement:
+    return Settlement(item=item, outcome=None, code=code, due_in=due_in, call=call)
 
 
 def _together(waits: Iterable[float], lateness: float) -> Iterator[tuple[float, float, int]]:

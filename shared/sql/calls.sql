@@ -38,8 +38,8 @@ WITH given AS MATERIALIZED (
 )
 SELECT given.item_no,
        CASE WHEN current.item_no IS NULL THEN 'superseded'
-            WHEN current.known OR recorded.item_no IS NOT NULL THEN 'started'
             WHEN NOT current.runnable THEN 'held'
+            WHEN current.known OR recorded.item_no IS NOT NULL THEN 'started'
             WHEN session.spent + given.reserve + (SELECT coalesce(sum(reserved), 0) FROM calls
                    WHERE session_id = :session::uuid AND state = 'unknown') > session.budget THEN 'budget_gone'
             ELSE 'budget_busy' END AS verdict

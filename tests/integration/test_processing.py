@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from typing import Any
 from uuid import UUID
@@ -276,3 +277,49 @@ def _while_calling(bench: Workbench, session: UUID, act: Any) -> None:
     may_end.set()
     worker.join(10)
     bench.upstream._script = scripted
+
+
+def _slow_to_start(bench: Workbench, monkeypatch: pytest.MonkeyPatch, between: Any = None) -> list[str]:
+    """Have calls be started later than their slots once; names the statements that were asked for from then on."""
+    rows, asked = Database.rows, []
+
+    def slow(self: Database, name: str, **params: Any) -> Any:
+        asked.append(name)
+        found = rows(self, name, **params)
+        if name == "start_calls" and asked.count(name) == 1:
+            until = time.monotonic() + 0.15  # later than any slot may be
+            while time.monotonic() < until:
+                pass
+            if between is not None:
+                between()
+        return found
+
+    monkeypatch.setattr(Database, "rows", slow)
+    return asked
+
+
+def test_paid_calls_that_missed_their_slots_leave_at_others_and_are_booked_once(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(bench, 3)
+    asked = _slow_to_start(bench, monkeypatch)
+    handle(bench, session, 1, 2, 3)
+    assert asked.count("start_calls") == 2
+    assert "reserve_slots" in asked[asked.index("start_calls") :]
+    assert [call[2] for call in bench.calls(session)] == ["succeeded"] * 3
+    assert len(bench.upstream.requests) == 3
+    bench.assert_sound(session)
+
+
+def test_a_session_paused_before_they_leave_gets_its_reserve_back(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(bench, 3, budget=10_000_000)
+    _slow_to_start(bench, monkeypatch, between=lambda: bench.sessions.pause(session))
+    handle(bench, session, 1, 2, 3)
+    assert bench.upstream.requests == []
+    assert [call[2:] for call in bench.calls(session)] == [("failed", call[3], 0) for call in bench.calls(session)]
+    assert bench.facts(session)["reserved"] == 0
+    bench.sessions.resume(session)
+    assert bench.run(session)["enriched"] == 3
+    bench.assert_sound(session)

@@ -277,7 +277,7 @@ def _failed():  # type: ignore[no-untyped-def]
 
 
 def _timeless(facts: dict) -> dict:  # type: ignore[type-arg]
-    return {name: value for name, value in facts.items() if name not in ("updated_at",)}
+    return {name: value for name, value in facts.items() if name not in ("updated_at", "worked_at")}
 
 
 def _items(data: bytes) -> tuple[int, ...]:
