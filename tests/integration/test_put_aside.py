@@ -77,21 +77,25 @@ def test_answers_are_put_aside_and_settled_by_rescue(hasty: Workbench, monkeypat
 def test_calls_still_under_way_when_the_ledger_leaves_are_put_aside_too(
     hasty: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first answers at once; the others come after the ledger was found away, while it is waited for."""
-    gone, may_end = threading.Event(), threading.Event()
-    hasty.upstream._script = lambda n, _: None if n == 1 else _after(may_end)
+    """The first answers at once, the second while the ledger is waited for, the others after it was given up."""
+    gone, given_up = threading.Event(), threading.Event()
+    hasty.upstream._script = lambda n, _: _after(*{1: (), 2: (gone,)}.get(n, (given_up,)))
     session = make_session(hasty, 4)
+    write = type(hasty.store).write
+
+    def put(self: Any, *args: Any, **more: Any) -> Any:
+        threading.Timer(0.3, given_up.set).start()
+        return write(self, *args, **more)
 
     def when(name: str) -> bool:
         if settles(name):
             gone.set()
         return gone.is_set()
 
+    monkeypatch.setattr(type(hasty.store), "write", put)
     with away(monkeypatch, when):
         worker = threading.Thread(target=_handled, args=(hasty, session, 4))
         worker.start()
-        assert gone.wait(10)
-        may_end.set()
         worker.join(20)
     hasty.pass_time(131)
     hasty.rescuer.round()
@@ -247,8 +251,8 @@ def test_what_was_put_aside_of_a_failure_is_taken_in_too(hasty: Workbench, monke
     assert hasty.item(session)["outcome"] == "failed"
 
 
-def _after(event: threading.Event) -> None:
-    assert event.wait(10)
+def _after(*events: threading.Event) -> None:
+    assert all(event.wait(10) for event in events)
 
 
 def _handled(bench: Workbench, session: UUID, n: int) -> None:
