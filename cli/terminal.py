@@ -36,7 +36,14 @@ def speak_of(words: Sequence[str]) -> None:
 def hinted(text: str) -> str:
     """The text with suggested commands that reach the same stack as this one."""
     place = _place.get()
-    return _COMMAND.sub(lambda m: m[0] if "--state-dir" in m[1] else f"`{m[1]}{place}`", text) if place else text
+    if not place:
+        return text
+    return _COMMAND.sub(lambda m: m[0] if "--state-dir" in m[1] else f"`{m[1]}{_reaches(m[1], place)}`", text)
+
+
+def _reaches(command: str, place: str) -> str:
+    """What the command needs to reach the place; `up` and `down` are about stacks of this machine alone."""
+    return "" if "--api" in place and command.split()[1] in ("up", "down") else place
 
 
 def _console(*, stderr: bool) -> Console:

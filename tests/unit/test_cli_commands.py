@@ -748,6 +748,10 @@ def test_suggested_commands_reach_the_stack_that_was_meant() -> None:
         "`rowlift resume 7 --state-dir 'my dir' --api http://h` goes on; `rowlift demo` shows all; "
         "`rowlift up --state-dir x` too"
     )
+    speak_of(["status", "--api", "http://h"])
+    assert hinted("Start one with `rowlift up`; `rowlift status S` shows it.") == (
+        "Start one with `rowlift up`; `rowlift status S --api http://h` shows it."
+    )
     speak_of([])
     assert hinted(text) == text
 
