@@ -25,6 +25,7 @@ UNFINISHED: Final = "upstream.unfinished"  # the next attempt fetches the answer
 AWAY: Final = frozenset(
     f"upstream.{code}" for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected")
 )
+AWAY_SIGN: Final = "away"  # all of them alike
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,17 +102,12 @@ class UpstreamHealth:
             return Standing()
         self.ailing = found["ailing"]
         if found["opened"]:
-            back = 0
-            while (row := self._db.row("hand_tries_back", pipelines=self._pipelines, codes=sorted(AWAY))) and row[
-                "items"
-            ]:
-                back += row["items"]
             log(
                 "WARNING",
                 "Breaker opened: the upstream is away",
                 upstream=self._upstream,
                 reason=failures[-1].answer.message if isinstance(failures[-1].answer, Failure) else None,
-                tries_handed_back=back,
+                tries_handed_back=self._hand_tries_back(),
             )
         elif found["closed"]:
             log("INFO", "Breaker closed: the upstream answers again", upstream=self._upstream)
@@ -120,6 +116,13 @@ class UpstreamHealth:
             dominates=bool(signs) and found["dominates"],
             probe_in=found["probe_in"] or 0.0,
         )
+
+    def _hand_tries_back(self) -> int:
+        """How many waiting rows got back the tries they had lost to the outage."""
+        items = 0
+        while (row := self._db.row("hand_tries_back", pipelines=self._pipelines, codes=sorted(AWAY))) and row["items"]:
+            items += row["items"]
+        return items
 
     def _learn_limits(self, ended: Sequence[Heard]) -> None:
         """Keep what good answers say of the account's limits, whenever it is something else than before."""
@@ -140,9 +143,6 @@ class UpstreamHealth:
         seconds = sum(one.slot.unused(one.answer.usage.total) for one in ended if one.answer.usage)
         if seconds > 0:
             self._db.rows("give_back_tokens", upstream=self._upstream, seconds=seconds)
-
-
-AWAY_SIGN: Final = "away"
 
 
 def _sign(answer: Answer | Failure) -> str | None:

@@ -74,11 +74,12 @@ class Rescuer:
             try:
                 freed += self._free(row["id"], row["pipeline"], grace)
                 notices += self._find_lost(row["id"], row["pipeline"], lost_after)
-                stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
                 if row["cancelled"]:
                     self._sessions.end_cancelled(row["id"])
                 else:
                     dispatched += self._dispatcher.nudge(row["id"]).dispatched
+                # Last: counting many failed rows may take too long, and that must keep no session from going on.
+                stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
             except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
                 log("WARNING", "Session cannot be rescued now", session_id=row["id"], reason=str(error))
             except Exception as error:  # nor does one that nobody foresaw

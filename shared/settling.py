@@ -56,9 +56,7 @@ class Settler:
             held = self._until_deadline(
                 "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
             )
-        except (
-            DatabaseError
-        ) as error:  # the next call that meets the same holds it; what was paid for is not written yet
+        except DatabaseError as error:  # the next call that meets the same holds it; first comes what was paid for
             log("WARNING", "Session could not be held", session_id=self._session, hold=hold, reason=str(error))
             return
         if held:
