@@ -61,6 +61,7 @@ CREATE TABLE sessions (
     quoted_epoch    bigint,
     compared_with   uuid,                           -- the earlier session the manifest says what changed since
     absorbed        bigint NOT NULL DEFAULT 0,      -- deliveries of items that had been taken already
+    resumed         jsonb,                          -- what an earlier results file held, in numbers, once it is loaded
     CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'passed', 'given')),
     CONSTRAINT sessions_hold_is_known CHECK (hold IN ('person', 'budget', 'systemic')),
     CONSTRAINT sessions_money_is_not_negative CHECK (spent >= 0 AND reserved >= 0 AND budget >= 0)
@@ -133,6 +134,7 @@ CREATE TABLE items (
     error_code       text,
     error_message    text,
     parent           bigint,
+    settled_in       xid8 NOT NULL DEFAULT pg_current_xact_id(), -- of a settled item: the transaction that settled it last
     CONSTRAINT items_pkey PRIMARY KEY (session_id, item_no),
     CONSTRAINT items_state_is_known CHECK (
         state IN ('available', 'running', 'retryable', 'completed', 'discarded', 'cancelled', 'rejected')),
@@ -155,7 +157,58 @@ CREATE INDEX items_dispatchable ON items (session_id, item_no)
 CREATE INDEX items_out ON items (session_id, item_no) WHERE dispatched_at IS NOT NULL;
 CREATE INDEX items_running ON items (session_id, item_no) WHERE state = 'running';
 CREATE INDEX items_retryable ON items (session_id, item_no) WHERE state = 'retryable';
-CREATE INDEX items_failed ON items (session_id, item_no) WHERE outcome = 'failed';
+CREATE INDEX items_in_settle_order ON items (session_id, settled_in, item_no) WHERE finalized_at IS NOT NULL;
+CREATE INDEX items_unusual ON items (session_id, outcome, item_no)
+    WHERE outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected');
+
+CREATE FUNCTION stamp_settled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.settled_in := pg_current_xact_id();
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER items_stamp_settled BEFORE UPDATE ON items FOR EACH ROW
+    WHEN (NEW.finalized_at IS NOT NULL AND NEW.finalized_at IS DISTINCT FROM OLD.finalized_at)
+    EXECUTE FUNCTION stamp_settled();
+
+-- Settled items counted by outcome and five seconds, kept by triggers so that no statement can forget it. Rows are only
+-- added (a count that is updated would be a row that every settlement waits for); rescue folds those of the same five
+-- seconds. They stay when items expire.
+CREATE TABLE tallies (
+    session_id uuid NOT NULL,
+    at         timestamptz NOT NULL,
+    outcome    text COLLATE "C" NOT NULL,
+    items      bigint NOT NULL                      -- negative: opened again
+);
+
+CREATE INDEX tallies_of_session ON tallies (session_id, at);
+
+CREATE FUNCTION tally_made_items() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tallies (session_id, at, outcome, items)
+    SELECT session_id, date_bin('5 seconds', now(), timestamptz '2000-01-01 00:00Z'), outcome, count(*)
+      FROM made WHERE outcome IS NOT NULL GROUP BY session_id, outcome;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tally_changed_items() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tallies (session_id, at, outcome, items)
+    SELECT session_id, date_bin('5 seconds', now(), timestamptz '2000-01-01 00:00Z'), outcome, sum(n)
+      FROM (SELECT session_id, outcome, 1 AS n FROM after WHERE outcome IS NOT NULL
+            UNION ALL
+            SELECT session_id, outcome, -1 FROM before WHERE outcome IS NOT NULL) moved
+     GROUP BY session_id, outcome HAVING sum(n) <> 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER items_tally_made AFTER INSERT ON items REFERENCING NEW TABLE AS made
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_made_items();
+CREATE TRIGGER items_tally_changed AFTER UPDATE ON items REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_changed_items();
 
 -- How items ended in earlier rounds; a row is written when a deliberate new round replaces a result.
 CREATE TABLE item_history (
@@ -171,6 +224,35 @@ CREATE TABLE item_history (
     finalized_at  timestamptz NOT NULL,
     CONSTRAINT item_history_pkey PRIMARY KEY (session_id, item_no, round)
 );
+
+-- Who did what to a session.
+CREATE TABLE audit_log (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT now(),
+    session_id uuid NOT NULL,
+    action     text NOT NULL,
+    actor      text NOT NULL,
+    details    jsonb NOT NULL DEFAULT '{}',
+    trace_id   text
+);
+
+CREATE INDEX audit_log_of_session ON audit_log (session_id, id);
+
+-- The lines of an earlier results file that a session resumes, each compared with what the database knows. Rows of
+-- confirmed and unknown ones are held: they are not run.
+CREATE TABLE resumed_rows (
+    session_id uuid NOT NULL,
+    line       bigint NOT NULL,
+    key        text COLLATE "C",
+    finding    text COLLATE "C" NOT NULL,
+    message    text,
+    CONSTRAINT resumed_rows_pkey PRIMARY KEY (session_id, line),
+    CONSTRAINT resumed_rows_finding_is_known CHECK (
+        finding IN ('confirmed', 'unknown', 'contradicted', 'failed', 'repeated', 'unreadable', 'torn'))
+);
+
+CREATE UNIQUE INDEX resumed_rows_one_line_per_key ON resumed_rows (session_id, key)
+    WHERE finding IN ('confirmed', 'unknown', 'contradicted', 'failed');
 
 -- Answers that were paid for, to be used again for the same input under the same configuration (prompt and model).
 -- They outlive their session.
@@ -417,3 +499,5 @@ ALTER TABLE movies ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE diary_entries ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE reviews ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE item_history ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE tallies ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE resumed_rows ALTER COLUMN session_id SET STATISTICS 0;
