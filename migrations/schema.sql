@@ -253,6 +253,7 @@ CREATE TABLE resumed_rows (
 
 CREATE UNIQUE INDEX resumed_rows_one_line_per_key ON resumed_rows (session_id, key)
     WHERE finding IN ('confirmed', 'unknown', 'contradicted', 'failed');
+CREATE INDEX resumed_rows_of_note ON resumed_rows (session_id, line) WHERE finding NOT IN ('confirmed', 'failed');
 
 -- Answers that were paid for, to be used again for the same input under the same configuration (prompt and model).
 -- They outlive their session.
@@ -501,3 +502,4 @@ ALTER TABLE reviews ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE item_history ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE tallies ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE resumed_rows ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE audit_log ALTER COLUMN session_id SET STATISTICS 0;

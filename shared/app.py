@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 
+from shared import logs, spans
 from shared.config import Settings
 from shared.db import Database, connector
 from shared.dispatch import Dispatcher
@@ -18,6 +20,12 @@ class App:
     def __init__(self, settings: Settings, *, name: str) -> None:
         self.settings = settings
         self.name = name
+        logs.mask(settings.secrets())
+        service = os.environ.get("K_SERVICE", f"rowlift-{name}")
+        destination = spans.Destination(
+            project=settings.project, service=service, version=settings.code_version, endpoint=settings.otlp_endpoint
+        )
+        spans.set_up(destination, settings.trace_sample)
 
     @cached_property
     def db(self) -> Database:

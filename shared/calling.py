@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal, cast
 
 from shared.calls import PlannedCall
@@ -15,6 +16,7 @@ from shared.errors import DatabaseError
 from shared.logs import log
 from shared.options import CallMode
 from shared.pipelines.base import BackgroundUpstream, Pipeline
+from shared.spans import span
 from shared.upstreams.base import Answer, ErrorClass, Failure
 
 
@@ -35,7 +37,8 @@ class Caller:
                 self._executor = ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="call")
                 self._made_by = os.getpid()
             executor = self._executor
-        return executor.submit(_foreseen, self._in_background if mode is CallMode.BACKGROUND else self._direct, planned)
+        make = self._in_background if mode is CallMode.BACKGROUND else self._direct
+        return executor.submit(copy_context().run, _traced, make, planned)  # its lines and spans belong to the push
 
     def _direct(self, planned: PlannedCall) -> Answer | Failure:
         return self._pipeline.upstream.call(planned.request, timeout=self._timeout)
@@ -54,6 +57,13 @@ class Caller:
             except DatabaseError as error:  # the answer itself is what matters
                 log("WARNING", "The id of an answer could not be kept", reason=str(error), **planned.item.log_fields())
         return upstream.fetch(response_id, timeout=max(1.0, until - time.monotonic()))
+
+
+def _traced(call: Callable[[PlannedCall], Answer | Failure], planned: PlannedCall) -> Answer | Failure:
+    with span("upstream call", **planned.item.log_fields()) as recorded:
+        answer = _foreseen(call, planned)
+        recorded.note(failed=answer.code if isinstance(answer, Failure) else "", response_id=answer.response_id)
+    return answer
 
 
 def _foreseen(call: Callable[[PlannedCall], Answer | Failure], planned: PlannedCall) -> Answer | Failure:

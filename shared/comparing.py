@@ -24,7 +24,7 @@ def changes(db: Database, session: UUID) -> dict[str, Any]:
         found = db.row("compared_with", session=session)
         return {"changes": _changes(db, session, found["id"]) if found else None}
     except TooSlow as error:
-        log("ERROR", "Changes cannot be told", session_id=session, error_code="db.changes", reason=str(error))
+        log("ERROR", "Changes cannot be told", error_code="db.changes", reason=str(error))
         return {"changes": None, "changes_error": "The ledger took too long to compare the sessions."}
 
 

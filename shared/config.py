@@ -119,6 +119,8 @@ class Settings(_Frozen):
     tmdb_api_token: SecretStr = SecretStr("")
     tmdb_base_url: str | None = None
     tmdb_cache_days: float = Field(default=30, ge=0)
+    trace_sample: float = Field(default=0, ge=0, le=1)  # the share of sessions whose spans are exported
+    otlp_endpoint: str | None = Field(default=None, pattern="^https?://")  # of a collector; None: Cloud Trace
 
     @classmethod
     def from_env(cls, *, needs: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Settings:
@@ -149,6 +151,11 @@ class Settings(_Frozen):
                 names = {field: name for name, field in _PLAIN.items()}
                 faults = [f"{names.get(str(e['loc'][0]), e['loc'][0])}: {e['msg']}" for e in error.errors()]
         raise ConfigError("Settings are incomplete or wrong:\n  " + "\n  ".join(faults))
+
+    def secrets(self) -> list[str]:
+        """Every secret among them, which nothing may print."""
+        values = [*self.__dict__.values(), *self.connection.__dict__.values()]
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
     def window(self, pipeline: str) -> int:
         """How many items of one session may be out on Pub/Sub: as set, else what the upstream allows in 30 s."""
@@ -200,6 +207,8 @@ _PLAIN = {
     "TMDB_API_TOKEN": "tmdb_api_token",
     "TMDB_BASE_URL": "tmdb_base_url",
     "TMDB_CACHE_DAYS": "tmdb_cache_days",
+    "TRACE_SAMPLE": "trace_sample",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint",
 }
 
 

@@ -8,6 +8,7 @@ from shared.errors import InputError
 from shared.events import Push
 from shared.logs import log
 from shared.messages import ItemsNotice, decode_continuation, decode_finalize
+from shared.tracing import adopt
 
 _COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
 _PUBLISHED = "CloudPubSubDeadLetterSourceTopicPublishTime"
@@ -29,6 +30,7 @@ class DeadLetters:
         except InputError as error:
             self._take_other(push, source, count, error)
             return
+        adopt(session=notice.session)
         reason = (
             f"Pub/Sub gave up its message after {count} deliveries by {source}; look at the log of that function, "
             "then reprocess."
@@ -45,7 +47,6 @@ class DeadLetters:
             log(
                 "ERROR",
                 "Message given up",
-                session_id=notice.session,
                 item_no=item["item_no"],
                 attempt=item["attempt"],
                 key=item["key"],
@@ -64,7 +65,8 @@ class DeadLetters:
             session = decode_finalize(push.data)
         except InputError:
             session = None
-        log("ERROR", "Message given up", session_id=session, file=file, source=source, deliveries=count,
+        adopt(session=session)
+        log("ERROR", "Message given up", file=file, source=source, deliveries=count,
             reason=None if session else str(error), error_code="db.undeliverable")  # fmt: skip
         if session is not None:
             self._dispatcher.nudge(session)

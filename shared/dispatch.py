@@ -20,7 +20,7 @@ from shared.db import Database
 from shared.logs import log
 from shared.messages import finalize_notice, items_notices
 from shared.publisher import Publisher
-from shared.tracing import traceparent
+from shared.tracing import about, traceparent
 
 CLOCK_SLACK = 0.05  # seconds: the ledger's clock decides what is due, not ours
 
@@ -49,15 +49,16 @@ class Dispatcher:
         if standing is None:
             log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
             return Nudged()
-        slug = standing["pipeline"]
-        if standing["finished"]:
-            return Nudged(finished=self._ask_finalize(session, slug, standing["trace_id"]))
-        if slug not in self._settings.pipelines:
-            return Nudged()
-        if standing["to_quote"]:
-            self._ask_finalize(session, slug, standing["trace_id"])
-            return Nudged()
-        return Nudged(dispatched=self._fill(session, slug, standing["trace_id"]))
+        slug, trace_id = standing["pipeline"], standing["trace_id"]
+        with about(session, trace_id=trace_id, pipeline=slug):  # not always that of the push: see `linger`
+            if standing["finished"]:
+                return Nudged(finished=self._ask_finalize(session, slug, trace_id))
+            if slug not in self._settings.pipelines:
+                return Nudged()
+            if standing["to_quote"]:
+                self._ask_finalize(session, slug, trace_id)
+                return Nudged()
+            return Nudged(dispatched=self._fill(session, slug, trace_id))
 
     def _ask_finalize(self, session: UUID, slug: str, trace_id: str | None) -> bool:
         """Publish the finalize notice, unless that was done a moment ago."""
@@ -124,7 +125,7 @@ class Dispatcher:
         if taken < len(notices):
             unpublished = numbers[taken * settings.items_per_message :]
             self._db.rows("take_back", session=session, item_nos=unpublished)
-            log("WARNING", "Pub/Sub did not take every notice", session_id=session, items=len(unpublished))
+            log("WARNING", "Pub/Sub did not take every notice", items=len(unpublished))
             return len(numbers) - len(unpublished)
         return len(numbers)
 

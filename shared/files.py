@@ -11,7 +11,7 @@ from shared.events import UploadedObject
 from shared.options import CallMode, Options
 from shared.pipelines.base import Part, Pipeline
 from shared.text import clean, shortened
-from shared.tracing import new_trace_id
+from shared.tracing import adopt, new_trace_id
 
 
 def part_of(uploaded: UploadedObject, line: Pipeline) -> Part:
@@ -44,7 +44,10 @@ def register(
     fault: InputError | None = None,
     member: ArchiveMember | None = None,
 ) -> int:
-    """The file's number; it and its session are recorded, unless they were. With a `fault` it has failed."""
+    """The file's number; it and its session are recorded, unless they were. With a `fault` it has failed.
+
+    What is handled belongs to that session, and goes on in its trace.
+    """
     row = db.row(
         "register_file",
         session=session,
@@ -66,4 +69,5 @@ def register(
         fault=shortened(str(fault), 2_000) if fault else None,
     )
     assert row is not None, "the statement answers one row"  # noqa: S101
+    adopt(session=session, trace_id=row["trace_id"], pipeline=pipeline)
     return int(row["file_id"])

@@ -23,9 +23,12 @@ from shared.pipelines import PIPELINES
 from shared.pipelines.base import ARCHIVE
 from shared.quoting import Quoter
 from shared.rejects import reject_lines, session_of_name
-from shared.results import result_lines
+from shared.results import is_minimal, result_lines
+from shared.resuming import count_missing
+from shared.spans import span
 from shared.states import TOO_MANY_FAILED, FileState, Outcome, SessionStatus
 from shared.storage import Store
+from shared.tracing import adopt
 
 
 class Finalizer:
@@ -40,16 +43,23 @@ class Finalizer:
 
         Raises LedgerDown or StorageDown, for the notice to come again.
         """
+        adopt(session=session)
         standing = self._db.row("standing", session=session)
         if standing is None:
-            log("ERROR", "No such session, or it has expired", session_id=session, error_code="input.unknown_session")
+            log("ERROR", "No such session, or it has expired", error_code="input.unknown_session")
             return None
+        adopt(trace_id=standing["trace_id"], pipeline=standing["pipeline"])
+        with span("finalize"):
+            return self._finalize(session, standing)
+
+    def _finalize(self, session: UUID, standing: Row) -> SessionStatus | None:
         quoter = Quoter(self._db, self._settings)
         if not standing["finished"]:
             if standing["to_quote"] and quoter.quote(session):
                 self._dispatcher.nudge(session)
             return None
         self._pending.take_in(self._db, session)  # of a worker that was stopped for longer than its lease
+        count_missing(self._db, session)
         found = self._found(session, quoter)
         if found is None:
             return None
@@ -69,14 +79,8 @@ class Finalizer:
             self._dispatcher.nudge(session)  # something was added or opened meanwhile
             self._mend(session, standing["epoch"])
             return None
-        log(
-            "INFO",
-            "Session finalized",
-            trace=found["trace_id"],
-            session_id=session,
-            status=done["status"],
-            counts=counts,
-        )
+        log("INFO", "Session finalized", status=done["status"], counts=counts)
+        self._db.rows("fold_tallies", session=session)
         return SessionStatus(done["status"])
 
     def _found(self, session: UUID, quoter: Quoter) -> Row | None:
@@ -102,7 +106,9 @@ class Finalizer:
     def _write_everything(self, found: Row, files: list[Row], counts: dict[str, int]) -> None:
         session: UUID = found["id"]
         slug = found["pipeline"]
-        lines: Iterable[bytes] = result_lines(self._db, session, pipeline=slug) if slug in PIPELINES else ()
+        lines: Iterable[bytes] = ()
+        if slug in PIPELINES:
+            lines = result_lines(self._db, session, pipeline=slug, minimal=is_minimal(found["options"]))
         results = self._write(f"{session}/results.jsonl", "application/x-ndjson", lines)
         rejects = self._write(f"{session}/rejects.csv", "text/csv; charset=utf-8", reject_lines(self._db, session))
         more = slug in PIPELINES and PIPELINES[slug].tells_more
@@ -116,6 +122,7 @@ class Finalizer:
             "spent_usd": found["spent"] / 1_000_000,
             **(own or {}),
             "quote": found["quote"],
+            "resumed": found["resumed"],
             **self._changes(session, slug),
             "files": [
                 {

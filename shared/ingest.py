@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared import tracing
 from shared.archives import ObjectReader, members, open_member
 from shared.config import Settings
 from shared.copying import Made, Maker, Origin, check_no_header, copy_text
@@ -26,17 +27,18 @@ from shared.events import UploadedObject
 from shared.files import check_options, part_of, register
 from shared.logs import log
 from shared.messages import continuation
-from shared.options import Options
+from shared.options import RESUME_FOLDER, Options
 from shared.pipelines import PIPELINES, pipeline
 from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
 from shared.quoting import first_approval
 from shared.rejects import ends_as_rejects, returned, session_of_name, session_returned_to
+from shared.resuming import Reader, Resumption, skip_held
 from shared.rows import Chunk, Cursor, Layout, Limits, Stream, detect, read
 from shared.sessions import check_joins, session_id, session_of_export
+from shared.spans import span
 from shared.storage import Store
 from shared.text import clean, shortened
-from shared.tracing import traceparent
 
 HEAD = 1 << 20  # bytes the dialect is found from
 CHUNK_ROWS = 2_000
@@ -115,12 +117,17 @@ class Ingest:
         )
         self._chunk_rows = chunk_rows
 
-    def take(self, uploaded: UploadedObject, *, trace_id: str | None = None) -> UUID:
-        """The session of an uploaded object, its file read as far as the time budget allows.
+    def take(self, uploaded: UploadedObject) -> UUID | None:
+        """The session of an uploaded object, its file read as far as the time budget allows; None for what one resumes.
 
+        A new session goes on in the trace that the object's metadata names, else in that of what is handled.
         Being told of the same generation again adds nothing. Raises LedgerDown or StorageDown, for the notification to
         come again; what is wrong with the object itself is written to the session.
         """
+        if uploaded.name.startswith(RESUME_FOLDER):
+            log("INFO", "Results of an earlier run were uploaded", file=uploaded.name)
+            return None
+        tracing.follow(uploaded.metadata.get("traceparent"))
         slug = uploaded.name.split("/", 1)[0]
         line = pipeline(slug, self._settings) if slug in PIPELINES and "/" in uploaded.name else None
         session = self._session_of(uploaded, line)
@@ -142,15 +149,13 @@ class Ingest:
             session = self._refused_in(uploaded, session)
         file = register(
             self._db, uploaded, session, part=part, options=options, pipeline=slug,
-            approval=first_approval(options, slug, self._settings), trace_id=trace_id, fault=fault,
+            approval=first_approval(options, slug, self._settings), trace_id=tracing.trace_here(), fault=fault,
         )  # fmt: skip
         if fault is not None:
-            log(
-                "ERROR", "File failed", session_id=session, file=uploaded.name, error_code=fault.code, reason=str(fault)
-            )
+            log("ERROR", "File failed", file=uploaded.name, error_code=fault.code, reason=str(fault))
             self._dispatcher.nudge(session)
         elif part.ignored is not None:
-            log("INFO", "File ignored", session_id=session, file=uploaded.name, reason=part.ignored)
+            log("INFO", "File ignored", file=uploaded.name, reason=part.ignored)
             self._dispatcher.nudge(session)
         else:
             self.go_on(file)
@@ -185,20 +190,23 @@ class Ingest:
         if row is None:
             return
         file = _File.from_row(row)
+        tracing.adopt(session=file.session, trace_id=file.trace_id, pipeline=file.pipeline)
         if file.attempt > MAX_ATTEMPTS:
             message = f"Its reader died {MAX_ATTEMPTS} times; look at the log of function ingest, then drop it again."
             self._end(file, "failed", InputError(message, code="input.reader_lost"))
             self._dispatcher.nudge(file.session)
             return
         if self._db.row("repeated_file", file=file.id, attempt=file.attempt) is not None:
-            log("INFO", "File repeats an earlier one of its session", session_id=file.session, file=file.name)
+            log("INFO", "File repeats an earlier one of its session", file=file.name)
             self._dispatcher.nudge(file.session)
             return
         line = pipeline(file.pipeline, self._settings)
         until = time.monotonic() + self._settings.ingest_budget
         parts: list[int] = []
         try:
-            if file.part == ARCHIVE:
+            if file.options.resume is not None and not self._resumption(file, line).load(until=until):
+                reading = _Reading.TO_BE_CONTINUED
+            elif file.part == ARCHIVE:
                 parts = self._unpack(file, line)
                 reading = _Reading.TO_ITS_END
             else:
@@ -212,7 +220,7 @@ class Ingest:
             self._release(file)
             raise
         except StatementFailed as error:  # no other delivery would fare better
-            log("ERROR", "File cannot be written", session_id=file.session, file=file.name, error=error)
+            log("ERROR", "File cannot be written", file=file.name, error=error)
             message = f"The ledger refuses what it holds ({error.code}); the log of function ingest says more."
             self._end(file, "failed", InputError(message, code="input.refused"))
         else:
@@ -227,6 +235,10 @@ class Ingest:
                 break
             self.go_on(part)
         self._dispatcher.nudge(file.session)
+
+    def _resumption(self, file: _File, line: Pipeline) -> Resumption:
+        reader = Reader(session=file.session, bucket=file.bucket, file=file.id, attempt=file.attempt, lease=FILE_LEASE)
+        return Resumption(self._db, self._store, line, file.options, reader)
 
     def _unpack(self, file: _File, line: Pipeline) -> list[int]:
         """Register the members of an archive as files; those to be read, in the order they are best read in."""
@@ -303,8 +315,10 @@ class Ingest:
             if layout.header is None and chunk.before.record == 0 and chunk.rows:
                 check_no_header(chunk.rows[0], form)
             records = chunk.after.record
-            if not self._write(file, line, maker, chunk):
-                log("INFO", "The file is no longer ours to read", session_id=file.session, file=file.name)
+            with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(chunk.rows)):
+                written = self._write(file, line, maker, chunk)
+            if not written:
+                log("INFO", "The file is no longer ours to read", file=file.name)
                 return _Reading.NO_LONGER_OURS
             if time.monotonic() > until:
                 return _Reading.TO_BE_CONTINUED
@@ -374,9 +388,14 @@ class Ingest:
                 first: int = moved["first_item_no"]
                 owners = None if line.grouping else _owners(transaction, file, [one.row for one in made])
                 transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
+                keys: Sequence[str]
                 if line.grouping:
                     new = NewItems(session=file.session, first=first, beyond=first + len(made))
-                    line.grouping.merge(transaction, new, file.options)
+                    keys = line.grouping.merge(transaction, new, file.options)
+                else:
+                    keys = [one.row.key for one in made if isinstance(one.row, ValidRow)]
+                if file.options.resume is not None:
+                    skip_held(transaction, file.session, keys)
         except _TakenOver:
             return False
         return True
@@ -388,7 +407,7 @@ class Ingest:
 
     def publish_continuation(self, session: UUID, file: int, *, pipeline: str, trace_id: str | None) -> None:
         """Ask for a file to be read on from its cursor."""
-        message = continuation(session, file, pipeline=pipeline, traceparent=traceparent(trace_id))
+        message = continuation(session, file, pipeline=pipeline, traceparent=tracing.traceparent(trace_id))
         self._publisher.publish(self._settings.topic_path("uploads"), [message])
 
     def _end(self, file: _File, state: str, fault: InputError | None) -> None:
@@ -403,11 +422,8 @@ class Ingest:
         log(
             "ERROR" if fault else "INFO",
             "File failed" if fault else "File read",
-            trace=file.trace_id,
-            session_id=file.session,
             file=file.name,
             error_code=fault.code if fault else None,
-            error=None,
             reason=str(fault) if fault else None,
         )
 

@@ -62,7 +62,7 @@ class Item:
 
     def log_fields(self) -> dict[str, Any]:
         """What a log line says of the item."""
-        return {"session_id": self.session, "item_no": self.number, "attempt": self.attempt, "key": self.key}
+        return {"item_no": self.number, "attempt": self.attempt, "key": self.key}
 
 
 def _asked(row: Row) -> Asked | None:

@@ -7,31 +7,105 @@ import json
 import os
 import secrets
 import sys
+import threading
 import traceback
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import orjson
+import structlog
+
+SHORTEST_SECRET = 6  # characters; what is shorter could be a part of any word
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
-def log(
-    severity: str, message: str, *, trace: str | None = None, error: BaseException | None = None, **fields: Any
-) -> None:
-    """Write one line: a constant sentence, and the fields that vary."""
-    line: dict[str, Any] = {"severity": severity, "message": message}
-    project = os.environ.get("GOOGLE_CLOUD_PROJECT")
-    if trace and project:
-        line["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}"
-    line["instance"] = _instance(os.getpid())
-    line.update({key: value for key, value in fields.items() if value is not None})
+def log(severity: str, message: str, *, error: BaseException | None = None, **fields: Any) -> None:
+    """Write one line: a constant sentence, the fields that vary, and what is bound to this thread.
+
+    An error's traceback goes into the message: that is where Cloud Logging's error reports look for it.
+    """
     if error is not None:
-        line["message"] = message + "\n" + "".join(traceback.format_exception(error))
+        message += "\n" + "".join(traceback.format_exception(error))
+    _lines.write(severity, message, fields)
+
+
+def bind(**fields: Any) -> None:
+    """Have every further line of this thread, and of those it hands its context to, carry these fields."""
+    _bound.set(_with(fields))
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """A block whose lines carry these fields."""
+    token = _bound.set(_with(fields))
     try:
-        text = orjson.dumps(line, default=_plain).decode()
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def _with(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in {**_bound.get(), **fields}.items() if value is not None}
+
+
+def mask(values: Iterable[str]) -> None:
+    """Have these secrets, as they are or as JSON and addresses spell them, replaced wherever a line holds one."""
+    for value in values:
+        if len(value) >= SHORTEST_SECRET:
+            _secrets.update(spelled for form in (value, quote(value, safe="")) for spelled in _in_json(form))
+
+
+def _in_json(text: str) -> set[str]:
+    return {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+
+
+class _Lines(structlog.BoundLoggerBase):
+    """The logger of this process. It looks for standard output anew each time: the framework puts another in place."""
+
+    def write(self, severity: str, message: str, fields: dict[str, Any]) -> None:
+        (text,), _ = self._process_event(severity, message, fields)
+        with _whole:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def _complete(_: Any, severity: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """The line in the order people read it, without what is not known.
+
+    structlog's own way of binding looks through all context variables for each line: 1.8 µs instead of 0.2.
+    """
+    line = {
+        "severity": severity,
+        "message": event.pop("event"),
+        "time": datetime.now(UTC),
+        "instance": _instance(os.getpid()),
+        **_bound.get(),
+    }
+    for name, value in event.items():
+        if value is not None:
+            line[name] = value
+    return line
+
+
+def _as_text(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=_plain, option=_OPTIONS).decode()
     except orjson.JSONEncodeError:  # a lone surrogate in some foreign text
-        text = json.dumps(line, default=_plain)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+        return json.dumps(line, default=_plain) + "\n"
+
+
+def _mask(_: Any, __: str, text: Any) -> str:
+    """The line without any secret of our settings, wherever a foreign message had put it."""
+    for secret in _secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return str(text)
 
 
 @functools.cache
@@ -41,4 +115,12 @@ def _instance(pid: int) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
     return str(value) if isinstance(value, UUID | Exception) else repr(value)
+
+
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
+_secrets: set[str] = set()
+_whole = threading.Lock()  # a line longer than a pipe takes at once must not be cut in two by another thread's
+_lines = _Lines(None, [_complete, _as_text, _mask], {})

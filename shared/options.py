@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from shared.errors import InputError
 
 MICROS = 1_000_000
+RESUME_FOLDER = "resume/"  # of the upload bucket: results of earlier runs, read by the sessions that name them
 
 
 class WriteMode(StrEnum):
@@ -73,6 +74,16 @@ def _share(value: Any) -> Any:
     return text
 
 
+def _resumed(value: Any) -> Any:
+    """The name of an object under resume/."""
+    if isinstance(value, str):
+        parts = value.split("/")
+        plain = value.isprintable() and len(value) <= 500 and not {"", ".", ".."} & set(parts)
+        if not (plain and value.startswith(RESUME_FOLDER)):
+            raise ValueError("name an object of the upload bucket under resume/, such as resume/1f3a9c/results.jsonl")
+    return value
+
+
 class Options(BaseModel):
     """The options of one session. Names in metadata and on the command line have `-` for `_`."""
 
@@ -88,6 +99,7 @@ class Options(BaseModel):
     watchlist: bool = False
     reuse: Reuse = Reuse.ALWAYS
     call_mode: CallMode = CallMode.DIRECT
+    resume: Annotated[str, BeforeValidator(_resumed)] | None = None
     session: UUID | None = None
 
     @classmethod
@@ -116,8 +128,8 @@ class Options(BaseModel):
         return failed > int(self.max_failed)
 
 
-# Metadata other tools put on objects; not meant for us.
-_NOT_OPTIONS = frozenset({"firebasestoragedownloadtokens", "mtime", "content_md5"})
+# Metadata other tools put on objects, and the trace they belong to (shared/tracing.py); none of it is an option.
+_NOT_OPTIONS = frozenset({"firebasestoragedownloadtokens", "mtime", "content_md5", "traceparent", "tracestate"})
 
 
 def _sentence(fault: Any) -> str:

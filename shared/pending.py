@@ -48,13 +48,12 @@ class Pending:
             except ObjectGone:  # another was quicker
                 continue
             except (ValueError, TypeError, KeyError, AttributeError) as error:  # none of ours; it stays for a person
-                log("ERROR", "An answer put aside cannot be read", session_id=session, object=name, reason=str(error))
+                log("ERROR", "An answer put aside cannot be read", object=name, reason=str(error))
                 continue
             verdicts = [self._settle(db, session, one, terms) for one in settlements]
             self._store.delete_prefix(self._bucket, name)
             settled += verdicts.count("settled")
-            log("WARNING", "Answers put aside were taken in", session_id=session, answers=len(verdicts),
-                settled=verdicts.count("settled"))  # fmt: skip
+            log("WARNING", "Answers put aside were taken in", answers=len(verdicts), settled=verdicts.count("settled"))
         return settled
 
     def _settle(self, db: Database, session: UUID, batch: dict[str, object], terms: Terms) -> str:

@@ -15,6 +15,21 @@ BLANK = "about:blank"  # says no more than its status does
 NOT_JSON = "input.json"  # the code of a body that cannot be parsed at all
 RETRY_AFTER = 5  # seconds; a restart of PostgreSQL takes a few
 
+# What each status means here, for the description of the API.
+PHRASES = {
+    HTTPStatus.BAD_REQUEST: "The body cannot be read as what it should be.",
+    HTTPStatus.FORBIDDEN: "The request comes from another site's page, or is to another name than this machine's.",
+    HTTPStatus.NOT_FOUND: "There is no such session or item.",
+    HTTPStatus.CONFLICT: "The session's state, or where this runs, forbids it.",
+    HTTPStatus.GONE: "The session has expired: its items and results were removed.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than is taken.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The query is longer than is taken.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of another kind than is taken.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not valid; every fault of it is told.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong that nobody foresaw.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database or the object store cannot be reached; try again.",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:

@@ -17,6 +17,7 @@ from typing import Any, assert_never
 from uuid import UUID, uuid4
 
 from shared import items as ledger
+from shared import tracing
 from shared.calling import Caller, unexpected
 from shared.calls import PlannedCall, Verdict, let_go, request_digest, start_calls
 from shared.config import Settings
@@ -74,6 +75,7 @@ class Processor:
         Everything that can happen to an item is written to the ledger; raises only LedgerDown, for the push to come
         again.
         """
+        tracing.adopt(session=notice.session, pipeline=self.pipeline.slug)
         with self.dispatcher.nudging(notice.session, len(notice.items)):
             deadline = time.monotonic() + self.settings.deadline
             claimed = ledger.claim(
@@ -85,6 +87,7 @@ class Processor:
                 configuration=self.pipeline.configuration,
             )
             if claimed is not None:
+                tracing.adopt(trace_id=claimed.trace_id)
                 _Run(self, notice.session, claimed, deadline).go()
             taken = {item.number for item in claimed.items} if claimed else set()
             if missed := [number for number in notice.items if number not in taken]:
@@ -211,7 +214,7 @@ class _Run:
         try:
             return self._pipeline.recall(self._db, requests)
         except DatabaseError as error:  # they can be asked again
-            log("WARNING", "What is remembered could not be read", session_id=self._session, reason=str(error))
+            log("WARNING", "What is remembered could not be read", reason=str(error))
             return {}
 
     def _tell(self, talk: _Talk, answer: Answer | Failure | None) -> tuple[Any] | None:
@@ -384,7 +387,7 @@ class _Run:
                 good = {flight.call.request: answer for flight, answer in ended if isinstance(answer, Answer)}
                 self._pipeline.remember(self._db, good)
         except DatabaseError as error:  # the answers themselves are what matters
-            log("WARNING", "What answers teach could not be kept", session_id=self._session, reason=str(error))
+            log("WARNING", "What answers teach could not be kept", reason=str(error))
 
     def _call_end(self, call: PlannedCall, answer: Answer | Failure) -> CallEnd:
         unknown = isinstance(answer, Failure) and answer.call_state == "unknown"

@@ -13,6 +13,7 @@ from shared.logs import log
 from shared.options import MICROS, Approve, Options
 from shared.pipelines import PIPELINES, pipeline
 from shared.pipelines.base import Pipeline
+from shared.progress import standing
 from shared.states import Outcome
 
 PREVIEWED = 5
@@ -45,7 +46,7 @@ class Quoter:
         try:
             quote = self._made(found)
         except (ConfigError, StatementFailed, TooSlow) as error:  # a prompt nobody wrote, a table that is missing
-            log("ERROR", "Session cannot be quoted", session_id=session, error_code="db.quote", reason=str(error))
+            log("ERROR", "Session cannot be quoted", error_code="db.quote", reason=str(error))
             waits = found["approval"] == "awaited"  # a dry run does not
             quote = {"error": str(error), "waits_because": UNQUOTED if waits else None}
         asked = Options.model_validate(found["options"]).approve is Approve.ASK
@@ -93,11 +94,11 @@ class Quoter:
 
     def _rows(self, session: UUID) -> dict[str, int]:
         files = self._db.rows("session_files", session=session)
-        counted = {row["outcome"]: int(row["items"]) for row in self._db.rows("session_counts", session=session)}
-        repeated = counted.get(Outcome.DUPLICATE, 0) + counted.get(Outcome.MERGED, 0)
+        counted = standing(self._db, session).counts
+        repeated = counted[Outcome.DUPLICATE] + counted[Outcome.MERGED]
         return {
             "rows": sum(file["records_read"] for file in files),
-            "rejected": counted.get(Outcome.REJECTED, 0),
+            "rejected": counted[Outcome.REJECTED],
             "duplicates": repeated,
         }
 

@@ -2,7 +2,8 @@
 
 Behind the user's own columns stand three of ours. A row that could not be shown as it was says so at the beginning of
 its reason; dropped back, it is refused until it is mended or that cell is cleared, so that no excerpt is taken for the
-row itself.
+row itself. Cells that a spreadsheet would run are guarded, and every cell of a file that comes back is taken as what it
+was before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from shared.csv_export import guarded, unguarded
 from shared.csvtext import printable
 from shared.db import Database
 from shared.dialect import DELIMITERS, Layout
@@ -81,7 +83,7 @@ def shown(row: InvalidRow, cells: Sequence[str]) -> dict[str, Any]:
     return {"record": [clean(show(cell)) for cell in cells], "column": clean(row.column)}
 
 
-def reject_lines(db: Database, session: UUID, *, page: int = PAGE) -> Iterator[bytes]:
+def reject_lines(db: Database, session: UUID, *, guard: bool = True, page: int = PAGE) -> Iterator[bytes]:
     """rejects.csv in pieces: the user's own header and column order, the bad rows, then reason, column and line.
 
     Rows of files with another header stand below that header. A user whose file began with a byte order mark, as
@@ -103,14 +105,19 @@ def reject_lines(db: Database, session: UUID, *, page: int = PAGE) -> Iterator[b
             writer = csv.writer(text, delimiter=first.delimiter, lineterminator="\r\n")
             own = layout.header or layout.names
             if own != header:
-                writer.writerow([*own, *ADDED])
+                writer.writerow([*_safe(own, guard=guard), *ADDED])
                 header = own
-            writer.writerow(_line(row, own, first.delimiter))
+            writer.writerow([*_safe(_line(row, own, first.delimiter), guard=guard), row["line"]])
         yield text.getvalue().encode()
         after = rows[-1]["item_no"]
 
 
-def _line(row: dict[str, Any], header: Sequence[str], delimiter: str) -> list[Any]:
+def _safe(cells: Sequence[str], *, guard: bool) -> Sequence[str]:
+    return [guarded(cell) for cell in cells] if guard else cells
+
+
+def _line(row: dict[str, Any], header: Sequence[str], delimiter: str) -> list[str]:
+    """The cells of a refused row, then why it is and which column is wrong."""
     width = len(header)
     cells = _without_blanks(row["input"]["record"], width)
     mark = _MARKS.get(row["error_code"])
@@ -119,7 +126,7 @@ def _line(row: dict[str, Any], header: Sequence[str], delimiter: str) -> list[An
         mark = mark or JOINED
     cells += [""] * (width - len(cells))
     reason = f"{mark} {row['error_message']}" if mark else row["error_message"]
-    return [*cells, reason, row["input"]["column"], row["line"]]
+    return [*cells, reason, row["input"]["column"]]
 
 
 def returned(layout: Layout, parts: Sequence[str], *, named: bool) -> Layout:
@@ -145,7 +152,8 @@ def returned(layout: Layout, parts: Sequence[str], *, named: bool) -> Layout:
         )
         raise InputError(message, code="input.several_files")
     own = len(layout.columns) - (len(ADDED) if ours else 0)
-    return replace(layout, header=header[:own], columns=layout.columns[:own], returned=parts[0])
+    header = tuple(map(unguarded, header[:own]))
+    return replace(layout, header=header, columns=layout.columns[:own], returned=parts[0])
 
 
 def ends_as_rejects(cells: Sequence[str]) -> bool:
@@ -167,8 +175,8 @@ def own_cells(cells: list[str], width: int) -> tuple[list[str], str]:
     cells = _without_blanks(cells, width)
     ours = cells[width:][-len(ADDED) :]
     if len(ours) == len(ADDED) and ours[-1].strip().isdigit():
-        return cells[: -len(ADDED)], ours[0]
-    return cells, ""  # a row of the user's own file, put in place of the excerpt of it
+        return [unguarded(cell) for cell in cells[: -len(ADDED)]], ours[0]
+    return [unguarded(cell) for cell in cells], ""  # a row of the user's own file, put in place of the excerpt of it
 
 
 def _without_blanks(cells: Sequence[str], width: int) -> list[str]:

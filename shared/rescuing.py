@@ -22,6 +22,7 @@ from shared.pipelines import PIPELINES
 from shared.sessions import Sessions
 from shared.settling import stop_if_too_many_failed
 from shared.storage import Store
+from shared.tracing import about
 
 ROUND_EVERY = 2.0
 MOST_COUNTED = 10_000_000  # failed items of a session
@@ -71,19 +72,21 @@ class Rescuer:
         freed = notices = dispatched = 0
         sessions = self._db.rows("unfinished_sessions")
         for row in sessions:
-            try:
-                freed += self._free(row["id"], row["pipeline"], grace)
-                notices += self._find_lost(row["id"], row["pipeline"], lost_after)
-                if row["cancelled"]:
-                    self._sessions.end_cancelled(row["id"])
-                else:
-                    dispatched += self._dispatcher.nudge(row["id"]).dispatched
-                # Last: counting many failed rows may take too long, and that must keep no session from going on.
-                stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
-            except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
-                log("WARNING", "Session cannot be rescued now", session_id=row["id"], reason=str(error))
-            except Exception as error:  # nor does one that nobody foresaw
-                log("ERROR", "Unforeseen error while a session was rescued", session_id=row["id"], error=error)
+            with about(row["id"], trace_id=row["trace_id"], pipeline=row["pipeline"]):
+                try:
+                    freed += self._free(row["id"], row["pipeline"], grace)
+                    notices += self._find_lost(row["id"], row["pipeline"], lost_after)
+                    if row["cancelled"]:
+                        self._sessions.end_cancelled(row["id"])
+                    else:
+                        dispatched += self._dispatcher.nudge(row["id"]).dispatched
+                    self._db.rows("fold_tallies", session=row["id"])
+                    # Last: counting many failed rows may take too long, and that must keep no session from going on.
+                    stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
+                except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
+                    log("WARNING", "Session cannot be rescued now", reason=str(error))
+                except Exception as error:  # nor does one that nobody foresaw
+                    log("ERROR", "Unforeseen error while a session was rescued", error=error)
         expired = self._expire()
         found = Round(
             open_sessions=sum(not row["waits_for_a_person"] for row in sessions),
@@ -106,14 +109,13 @@ class Rescuer:
             try:
                 self._pending.take_in(self._db, session)
             except StorageError as error:  # freed now, its items could be paid for a second time
-                log("WARNING", "Answers put aside cannot be read", session_id=session, reason=str(error))
+                log("WARNING", "Answers put aside cannot be read", reason=str(error))
                 return 0
         freed = self._db.rows("retire_leases", session=session, grace=grace)
         for item in freed:
             log(
                 "WARNING",
                 "Lease retired: its worker died",
-                session_id=session,
                 item_no=item["item_no"],
                 attempt=item["attempt"],
                 key=item["key"],
@@ -141,6 +143,8 @@ class Rescuer:
                 log("WARNING", "Expired results could not be removed", session_id=session, reason=str(error))
                 continue
             while (removed := self._db.row("remove_expired_items", session=session)) and removed["removed"]:
+                pass
+            while (removed := self._db.row("remove_resumed_rows", session=session)) and removed["removed"]:
                 pass
             self._db.rows("mark_expired", session=session)
             expired += 1

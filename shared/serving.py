@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from shared import tracing
 from shared.errors import InputError, LedgerDown, StorageDown
 from shared.events import Push, UploadedObject, cloud_event
 from shared.logs import log
+from shared.spans import hand_in
+
+_T = TypeVar("_T")
 
 Response = tuple[str, int]
 DONE: Response = ("", 204)
@@ -29,7 +33,14 @@ def answer_push(
     """
     if request.method != "POST" and warm is not None:
         warm()
-    return _answered(request, lambda: handle(Push.parse(request.get_data())), unforeseen)
+
+    def take() -> None:
+        push = Push.parse(request.get_data())
+        tracing.begin(f"push {push.subscription.rpartition('/')[2]}", push.attributes.get("traceparent"))
+        tracing.adopt(pipeline=push.attributes.get("pipeline"))
+        handle(push)
+
+    return tracing.apart(_answered, request, take, unforeseen)
 
 
 def answer_event(request: Any, handle: Callable[[UploadedObject], object]) -> Response:
@@ -37,18 +48,30 @@ def answer_event(request: Any, handle: Callable[[UploadedObject], object]) -> Re
 
     def take() -> None:
         if uploaded := cloud_event(request.headers, request.get_data()):
+            tracing.begin("event")
             handle(uploaded)
 
-    return _answered(request, take, AGAIN)
+    return tracing.apart(_answered, request, take, AGAIN)
 
 
 def answer_call(request: Any, work: Callable[[], object]) -> Response:
     """The response to a call of the scheduler's; whatever goes wrong, the next call tries anew."""
 
     def run() -> None:
+        tracing.begin("call", request.headers.get("traceparent"))
         work()
 
-    return _answered(request, run, AGAIN)
+    return tracing.apart(_answered, request, run, AGAIN)
+
+
+def answer_request(request: Any, answer: Callable[[Any], _T]) -> _T:
+    """The response to a caller of the API, whose trace goes on in the session that an upload makes."""
+
+    def run() -> _T:
+        tracing.begin("request", request.headers.get("traceparent"))
+        return answer(request)
+
+    return tracing.apart(run)
 
 
 def _answered(request: Any, take: Callable[[], None], unforeseen: Response) -> Response:
@@ -65,4 +88,6 @@ def _answered(request: Any, take: Callable[[], None], unforeseen: Response) -> R
     except Exception as error:
         log("ERROR", "Unforeseen error", error=error)
         return unforeseen
+    finally:
+        hand_in()
     return DONE

@@ -15,6 +15,7 @@ from shared.errors import Conflict, Gone, InputError, NotFound, UsageError
 from shared.options import MICROS, Options
 from shared.payment import payment
 from shared.pipelines import PIPELINES
+from shared.progress import Standing, items_page, standing
 from shared.quoting import Quoter
 from shared.states import TOO_MANY_FAILED, Hold, ItemState, Outcome, SessionStatus
 
@@ -87,7 +88,10 @@ class Sessions:
                 "source": row["source"],
                 "status": row["status"],
                 "pause_reason": row["pause_reason"],
+                "error_code": row["error_code"],
                 "error_message": row["error_message"],
+                "total": row["total"],
+                "open": row["total"] - row["settled"],
                 "spent_usd": row["spent"] / MICROS,
                 "budget_usd": None if row["budget"] is None else row["budget"] / MICROS,
                 "created_at": row["created_at"].isoformat(),
@@ -99,15 +103,8 @@ class Sessions:
     def status(self, session: UUID) -> Row:
         """How the session stands: counts, progress, money, rate and what binds it (design §6)."""
         found = self._quoted(self.get(session))
-        counted = {row["outcome"]: row for row in self._db.rows("session_counts", session=session)}
-        counts = {outcome.value: int(counted[outcome]["items"]) if outcome in counted else 0 for outcome in Outcome}
-        opened = int(counted["open"]["items"]) if "open" in counted else 0
-        running = sum(int(row["running"]) for row in counted.values())
-        settled = sum(counts.values())
-        total = settled + opened
-        age = (datetime.now(UTC) - found["created_at"]).total_seconds()
-        per_second = round(sum(int(row["recent"]) for row in counted.values()) / min(10.0, max(1.0, age)), 2)
-        calls = {row["state"]: row for row in self._db.rows("call_totals", session=session)}
+        stands = standing(self._db, session)
+        opened, per_second = stands.open, stands.per_second
         slug = found["pipeline"]
         own = (
             self._db.row(f"{slug}_status", session=session)
@@ -116,7 +113,7 @@ class Sessions:
         )
         ended = SessionStatus(found["status"]).ended
         settings = self._settings.pipelines.get(slug)
-        stands = self._db.row("upstream_stands", upstream=settings.upstream) if settings and opened else None
+        upstream = self._db.row("upstream_stands", upstream=settings.upstream) if settings and opened else None
         return {
             "session_id": str(found["id"]),
             "pipeline": found["pipeline"],
@@ -125,21 +122,22 @@ class Sessions:
             "pause_reason": found["pause_reason"],
             "error_code": found["error_code"],
             "error_message": found["error_message"],
-            "total": total,
+            "total": stands.total,
             "open": opened,
-            "running": running,
-            **counts,
+            "running": stands.running,
+            **stands.counts,
             **(own or {}),
-            "progress_percent": round(100 * settled / total, 1) if total else (100.0 if ended else 0.0),
+            "progress_percent": _percent(stands, ended=ended),
             "spent_usd": found["spent"] / MICROS,
             "reserved_usd": found["reserved"] / MICROS,
             "budget_usd": None if found["budget"] is None else found["budget"] / MICROS,
             "quote": found["quote"],
-            "calls": {state: int(row["calls"]) for state, row in calls.items()},
+            "calls": stands.uncertain_calls,
+            "resumed": found["resumed"],
             "items_per_second": per_second,
-            "eta_seconds": round(opened / per_second, 1) if opened and per_second else (0.0 if not opened else None),
-            "bound_by": self._bound_by(found, opened, running, stands),
-            "breaker": _breaker(stands) if opened else None,
+            "eta_seconds": _eta(found["status"], opened, per_second),
+            "bound_by": self._bound_by(found, opened, stands.running, upstream),
+            "breaker": _breaker(upstream) if opened else None,
             "trace_id": found["trace_id"],
             "created_at": found["created_at"].isoformat(),
             "completed_at": found["completed_at"] and found["completed_at"].isoformat(),
@@ -307,7 +305,7 @@ class Sessions:
     def _waits(self, session: UUID) -> bool:
         """Whether items of the session have not run yet."""
         return any(
-            self._db.rows("items_page", session=session, after=0, outcome=None, state=state, size=1)
+            items_page(self._db, session, state=state, limit=1)[0]
             for state in (ItemState.AVAILABLE, ItemState.RETRYABLE)
         )
 
@@ -318,6 +316,20 @@ class Sessions:
         if found["status"] == SessionStatus.CANCELLED:
             raise Conflict("The session is cancelled.")
         return found
+
+
+def _percent(stands: Standing, *, ended: bool) -> float:
+    if not stands.total:
+        return 100.0 if ended else 0.0
+    return round(100 * stands.settled / stands.total, 1)
+
+
+def _eta(status: str, opened: int, per_second: float) -> float | None:
+    """Seconds until nothing is open at the present rate; None where that cannot be told, or nothing moves."""
+    if not opened:
+        return 0.0
+    moves = status in (SessionStatus.ENRICHING, SessionStatus.PROCESSING)
+    return round(opened / per_second, 1) if moves and per_second else None
 
 
 def _breaker(stands: Row | None) -> Row | None:

@@ -16,6 +16,7 @@ from shared.logs import log
 from shared.options import Options
 from shared.pending import Pending
 from shared.pipelines.base import Pipeline
+from shared.spans import span
 from shared.states import Hold, Outcome
 
 _T = TypeVar("_T")
@@ -57,10 +58,10 @@ class Settler:
                 "hold_session", session=self._session, hold=hold, reason=reason, age=age, needed=needed
             )
         except DatabaseError as error:  # the next call that meets the same holds it; first comes what was paid for
-            log("WARNING", "Session could not be held", session_id=self._session, hold=hold, reason=str(error))
+            log("WARNING", "Session could not be held", hold=hold, reason=str(error))
             return
         if held:
-            log("ERROR", "Session held", session_id=self._session, hold=hold, reason=reason)
+            log("ERROR", "Session held", hold=hold, reason=reason)
 
     def _until_deadline(self, name: str, **params: Any) -> list[dict[str, Any]]:
         """A statement's rows, asked for until the ledger answers or the handler's deadline comes."""
@@ -75,9 +76,10 @@ class Settler:
             return
         began = time.monotonic()
         try:
-            verdicts = _patiently(
-                lambda: ledger.settle(self._db, self._session, settlements, terms=self._terms), self._deadline
-            )
+            with span("settle", items=len(settlements)):
+                verdicts = _patiently(
+                    lambda: ledger.settle(self._db, self._session, settlements, terms=self._terms), self._deadline
+                )
         except LedgerDown:
             self._put_aside(settlements)
             raise
@@ -93,12 +95,12 @@ class Settler:
             if one.outcome is None and verdicts.get(one.item.number) == "settled" and 0 < one.due_in <= self._linger:
                 self._dispatcher.due_in(self._session, one.due_in)  # dispatched when it is due, if that is soon
             verdict = verdicts.get(one.item.number, "gone")
-            _log_outcome(one, verdict, self._claimed, self._pipeline.slug, run_began=self._began, settle_began=began)
+            _log_outcome(one, verdict, self._claimed.options, run_began=self._began, settle_began=began)
         if any(one.outcome is Outcome.FAILED for one in settlements):
             try:
                 stop_if_too_many_failed(self._db, self._session, most=COUNTED_AT_ONCE)
             except DatabaseError as error:  # rescue counts again
-                log("WARNING", "Failed items could not be counted", session_id=self._session, reason=str(error))
+                log("WARNING", "Failed items could not be counted", reason=str(error))
 
     def _put_aside(self, settlements: Sequence[Settlement]) -> None:
         """Keep paid answers in the results bucket until the ledger is back."""
@@ -107,11 +109,11 @@ class Settler:
         try:
             kept = self._pending.put(self._session, settlements, terms=self._terms)
         except StorageError as error:
-            log("ERROR", "Paid answers are lost: neither ledger nor bucket took them", session_id=self._session,
-                reason=str(error), items=[one.item.number for one in settlements if one.call])  # fmt: skip
+            log("ERROR", "Paid answers are lost: neither ledger nor bucket took them", reason=str(error),
+                items=[one.item.number for one in settlements if one.call])  # fmt: skip
             return
         if kept:
-            log("WARNING", "Paid answers put aside: the ledger is away", session_id=self._session, answers=kept)
+            log("WARNING", "Paid answers put aside: the ledger is away", answers=kept)
 
     def _settle_each(self, settlements: Sequence[Settlement]) -> None:
         """Write settlements one by one; one that cannot be written keeps none of the others from it."""
@@ -150,7 +152,7 @@ def stop_if_too_many_failed(db: Database, session: UUID, *, most: int) -> bool:
     """
     stopped = db.row("stop_too_many_failed", session=session, most=most)
     if stopped is not None:
-        log("ERROR", "Session stopped: too many items failed", session_id=session, reason=stopped["error_message"])
+        log("ERROR", "Session stopped: too many items failed", reason=stopped["error_message"])
     return stopped is not None
 
 
@@ -168,7 +170,7 @@ def _patiently(write: Callable[[], _T], deadline: float) -> _T:
 
 
 def _log_outcome(
-    settlement: Settlement, verdict: str, claimed: Claimed, pipeline: str, *, run_began: float, settle_began: float
+    settlement: Settlement, verdict: str, options: Options, *, run_began: float, settle_began: float
 ) -> None:
     if verdict == "settled" and settlement.outcome is None:
         return
@@ -176,10 +178,8 @@ def _log_outcome(
     log(
         "WARNING" if settlement.outcome is Outcome.FAILED or verdict != "settled" else "INFO",
         "Item settled" if verdict == "settled" else "Settlement not taken",
-        trace=claimed.trace_id,
-        pipeline=pipeline,
         outcome=settlement.outcome,
-        db_status=_db_status(settlement, claimed.options),
+        db_status=_db_status(settlement, options),
         verdict=None if verdict == "settled" else verdict,
         error_code=settlement.error_code,
         duration_ms=round((now - run_began) * 1000),

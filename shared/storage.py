@@ -25,6 +25,11 @@ class Store(Protocol):
     def write(self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None) -> Any:
         """A context manager giving a binary writer; the object appears when the block ends well, and only then."""
 
+    def upload_address(
+        self, bucket: str, name: str, content_type: str, size: int, *, metadata: Mapping[str, str], origin: str | None
+    ) -> str:
+        """An address that takes this one object by PUT, from a page of `origin` too, and needs no other permission."""
+
     def find(self, bucket: str, name: str) -> UploadedObject:
         """The newest generation of an object."""
 
@@ -144,6 +149,18 @@ class CloudStore:
         opened = blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=retry)
         with translated(), opened as writer:
             yield writer
+
+    def upload_address(
+        self, bucket: str, name: str, content_type: str, size: int, *, metadata: Mapping[str, str], origin: str | None
+    ) -> str:
+        """The address of a resumable upload session, for a week and one object of this size; raises StorageDown."""
+        blob = self.client().bucket(bucket).blob(name)
+        blob.metadata = dict(metadata)
+        with translated():
+            address = blob.create_resumable_upload_session(
+                content_type=content_type, size=size, origin=origin, timeout=TIMEOUT
+            )
+        return str(address)
 
     def find(self, bucket: str, name: str) -> UploadedObject:
         """The newest generation of an object; raises ObjectGone or StorageDown."""

@@ -16,6 +16,7 @@ import pytest
 
 from infra.local.ports import choose
 from infra.local.postgres import Cluster
+from shared import logs
 from shared.config import parse_database_url
 from shared.db import Database, connector
 from tests.workbench import Workbench
@@ -23,6 +24,12 @@ from tests.workbench import Workbench
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_bound() -> None:
+    """No line of a test names the session of another's: parts called by hand have no push whose end forgets it."""
+    logs._bound.set({})
 
 
 @pytest.fixture(scope="session")

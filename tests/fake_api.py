@@ -76,6 +76,7 @@ class FakeApi:
     default: list[Any] | None = None  # statuses of sessions not named
     options: dict[str, Any] = field(default_factory=dict)  # of every session
     items: list[dict[str, Any]] = field(default_factory=list)  # of every session
+    found: dict[str, Any] = field(default_factory=dict)  # in the earlier results of every session
     bucket: FakeBucket = field(default_factory=lambda: FakeBucket())  # its uploads are heard of at once
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -94,6 +95,8 @@ class FakeApi:
                 return self._session(UUID(session))
             case ["api", "session", _, "items"]:
                 return self._items(request.url.params)
+            case ["api", "session", _, "resumed"]:
+                return self._made(self.found)
             case ["api", "session", _, "results"]:
                 return httpx.Response(200, content=self.results)
             case ["api", "session", _, "rejects"]:

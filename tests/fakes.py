@@ -48,6 +48,7 @@ class FakeStore:
         self.generation = 1000
         self.checksums = False  # whether objects have one, as they have in the bucket
         self.written: list[UploadedObject] = []  # what announces each object that was written and not put
+        self.addresses: dict[str, dict[str, Any]] = {}  # of uploads that go straight to the bucket, and for what
         self.on_read: Callable[[int], None] = lambda offset: None
 
     def put(self, bucket: str, name: str, data: bytes, **metadata: str) -> UploadedObject:
@@ -87,8 +88,18 @@ class FakeStore:
         yield writer
         self.written.append(self.put(bucket, name, writer.getvalue(), **(metadata or {})))
 
+    def upload_address(
+        self, bucket: str, name: str, content_type: str, size: int, *, metadata: Mapping[str, str], origin: str | None
+    ) -> str:
+        asked = {"content_type": content_type, "size": size, "metadata": dict(metadata), "origin": origin}
+        self.addresses[f"https://storage.test/{bucket}/{name}"] = asked
+        return f"https://storage.test/{bucket}/{name}"
+
     def find(self, bucket: str, name: str) -> UploadedObject:
-        return next(one for one in reversed(self.written) if (one.bucket, one.name) == (bucket, name))
+        found = next((one for one in reversed(self.written) if (one.bucket, one.name) == (bucket, name)), None)
+        if found is None:
+            raise ObjectGone
+        return found
 
     def names(self, bucket: str, prefix: str) -> list[str]:
         return sorted(name for where, name in self.objects if where == bucket and name.startswith(prefix))

@@ -6,6 +6,7 @@ from flask import Request, Response
 from shared.api.routing import Api
 from shared.app import App
 from shared.config import Settings
+from shared.serving import answer_request
 
 app = App(Settings.from_env(needs=("UPLOAD_BUCKET", "RESULTS_BUCKET")), name="api")
 service = Api(app.db, app.sessions, app.store, app.settings)
@@ -14,4 +15,4 @@ service = Api(app.db, app.sessions, app.store, app.settings)
 @functions_framework.http
 def api(request: Request) -> Response:
     """Answer one request."""
-    return service.answer(request)
+    return answer_request(request, service.answer)

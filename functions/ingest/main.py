@@ -9,7 +9,6 @@ from shared.config import Settings
 from shared.ingest import Ingest
 from shared.messages import decode_continuation
 from shared.serving import AGAIN, Response, answer_event, answer_push
-from shared.tracing import trace_of
 
 app = App(Settings.from_env(needs=("UPLOAD_BUCKET",)), name="ingest")
 worker = Ingest(app.db, app.store, app.dispatcher, app.publisher, app.settings)
@@ -21,7 +20,7 @@ def take(push: events.Push) -> None:
     if file is not None:
         worker.go_on(file)
     elif uploaded := events.uploaded_object(push):
-        worker.take(uploaded, trace_id=trace_of(push.attributes.get("traceparent")))
+        worker.take(uploaded)
 
 
 @functions_framework.http

@@ -112,6 +112,7 @@ $$
         """
     )
     op.execute("CREATE INDEX audit_log_of_session ON audit_log (session_id, id)")
+    op.execute("ALTER TABLE audit_log ALTER COLUMN session_id SET STATISTICS 0")
     op.execute("ALTER TABLE sessions ADD COLUMN resumed jsonb")
     op.execute(
         """
@@ -131,6 +132,11 @@ $$
         """
         CREATE UNIQUE INDEX resumed_rows_one_line_per_key ON resumed_rows (session_id, key)
          WHERE finding IN ('confirmed', 'unknown', 'contradicted', 'failed')
+        """
+    )
+    op.execute(
+        """
+        CREATE INDEX resumed_rows_of_note ON resumed_rows (session_id, line) WHERE finding NOT IN ('confirmed', 'failed')
         """
     )
     op.execute("ALTER TABLE resumed_rows ALTER COLUMN session_id SET STATISTICS 0")

@@ -3,87 +3,127 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from flask import Request, Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestURITooLarge
 from werkzeug.routing import Map, Rule
 
-from shared.api.handlers import Handlers, json_response
-from shared.api.requests import BIGGEST
+from shared.api import direct, guard
+from shared.api.acting import Acting
+from shared.api.asking import Ask, json_response
+from shared.api.freshness import Freshness
+from shared.api.openapi import document
+from shared.api.operations import Operation, operations
+from shared.api.pages import Pages
+from shared.api.reading import Reading
+from shared.api.requests import BIGGEST, QUERY_LIMIT
+from shared.api.streaming import Streaming
+from shared.api.uploads import Uploads
 from shared.config import Settings
 from shared.db import Database
 from shared.logs import log
 from shared.problems import MIMETYPE, problem_of
 from shared.sessions import Sessions
 from shared.storage import Store
-from shared.tracing import trace_of
 
 BLOCK = 64 * 1024
-ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Body:
+    """What is kept of an answer."""
+
+    data: bytes
+    mimetype: str
 
 
 class Api:
     """The API as one function of a request."""
 
     def __init__(self, db: Database, sessions: Sessions, store: Store, settings: Settings) -> None:
-        self._paths = _paths(Handlers(db, sessions, store, settings))
+        offered = direct.offered()
+        uploads = Uploads(db, store, settings)
+        self._settings = settings
+        self._fresh: Freshness[_Body] = Freshness()
+        self.operations = operations(
+            Reading(db, sessions, settings, direct_uploads=offered),
+            Streaming(db, sessions, store, settings),
+            Acting(db, sessions, uploads, direct.DirectUploads(db, uploads, store, settings), settings),
+            Pages(direct_uploads=offered),
+        )
+        self._paths = _paths((*self.operations, self._description()))
 
     def answer(self, request: Request) -> Response:
         """The response to a request; never raises."""
         try:
+            guard.check(request)
             response = self._answer(request)
         except Exception as error:  # all of them: whatever happens, the caller gets a problem document
             response = _refusal(request, error)
-        response.headers.update(ALWAYS)
+        for name, value in {**guard.ALWAYS, "Cache-Control": "no-store"}.items():
+            response.headers.setdefault(name, value)
         _read_to_its_end(request)
         return response
 
+    @cached_property
+    def openapi(self) -> dict[str, Any]:
+        """What the API does, as OpenAPI 3.1 describes it."""
+        return document(self.operations, version=self._settings.code_version)
+
+    def _description(self) -> Operation:
+        return Operation(
+            name="openapi", tag="service", summary="This description", path="/openapi.json", listed=False, query=None,
+            handle=lambda ask: json_response(self.openapi),
+        )  # fmt: skip
+
     def _answer(self, request: Request) -> Response:
+        if len(request.query_string) > QUERY_LIMIT:
+            raise RequestURITooLarge(f"The query is longer than the {QUERY_LIMIT} bytes this takes.")
+        operation, arguments = self._found(request)
+        ask = Ask(
+            request=request,
+            query=None if operation.query is None else operation.query.of(request),
+            body=None if operation.body is None else operation.body.of(request),
+        )
+        max_age = request.cache_control.max_age
+        if operation.keeps and max_age:
+            key = (operation.name, *arguments.values(), ask.query)
+            kept = self._fresh.get(key, lambda: _kept(operation.handle(ask, **arguments)), max_age=max_age)
+            return Response(kept.data, mimetype=kept.mimetype)
+        try:
+            return operation.handle(ask, **arguments)
+        finally:
+            if operation.changes:  # also one that broke off: how far it came nobody knows
+                self._fresh.forget()
+
+    def _found(self, request: Request) -> tuple[Operation, dict[str, Any]]:
         places = self._paths.bind("api", default_method=request.method)
         try:
-            handle, arguments = places.match(request.path)
+            operation, arguments = places.match(request.path)
         except MethodNotAllowed as error:
             methods = sorted(error.valid_methods or ())
             sentence = f"{request.method} is not allowed here; use {' or '.join(methods)}."
             raise MethodNotAllowed(methods, sentence) from error
         except NotFound as error:
-            raise NotFound(f"There is nothing at {request.path[:200]}; GET / lists what there is.") from error
-        response: Response = handle(request, **arguments)
-        return response
+            raise NotFound(f"There is nothing at {request.path[:200]}; /openapi.json says what there is.") from error
+        return operation, dict(arguments)
 
 
-def _paths(handlers: Handlers) -> Map:
-    one, item = "/api/session/<session>", f"<int(max={BIGGEST}):item_no>"
-    read = {
-        "/": handlers.hello,
-        "/health": handlers.health,
-        "/api/health": handlers.health,  # Cloud Run answers /health itself
-        "/api/sessions": handlers.newest,
-        one: handlers.session,
-        f"{one}/status": handlers.status,
-        f"{one}/items": handlers.items,
-        f"{one}/items/{item}": handlers.item,
-        f"{one}/calls": handlers.calls,
-        f"{one}/results": handlers.results,
-        f"{one}/rejects": handlers.rejects,
-        f"{one}/verify": handlers.verify,
-        f"{one}/movies": handlers.movies,
-        f"{one}/movies/{item}": handlers.movie,
-    }
-    act = {
-        "/api/upload": handlers.upload,
-        f"{one}/reprocess": handlers.reprocess,
-        f"{one}/pause": handlers.pause,
-        f"{one}/resume": handlers.resume,
-        f"{one}/cancel": handlers.cancel,
-        f"{one}/approve": handlers.approve,
-        f"{one}/items/{item}/match": handlers.match,
-    }
-    rules = [
-        *(Rule(path, endpoint=handle, methods=["GET"]) for path, handle in read.items()),  # and HEAD with it
-        *(Rule(path, endpoint=handle, methods=["POST"]) for path, handle in act.items()),
-    ]
+def _kept(response: Response) -> _Body:
+    return _Body(data=response.get_data(), mimetype=response.mimetype or "")
+
+
+def _paths(listed: tuple[Operation, ...]) -> Map:
+    """A rule for each operation; GET takes HEAD with it."""
+    rules = [Rule(_rule(one.path), endpoint=one, methods=[one.method]) for one in listed]
     return Map(rules, strict_slashes=False, merge_slashes=False)
+
+
+def _rule(path: str) -> str:
+    return path.replace("{item_no}", f"<int(max={BIGGEST}):item_no>").replace("{", "<").replace("}", ">")
 
 
 def _read_to_its_end(request: Request) -> None:
@@ -100,7 +140,6 @@ def _refusal(request: Request, error: Exception) -> Response:
         log(
             "WARNING" if foreseen else "ERROR",
             "Request refused: a service is away" if foreseen else "Unforeseen error",
-            trace=trace_of(request.headers.get("traceparent")),
             method=request.method,
             path=request.path,
             reason=str(error) if foreseen else None,

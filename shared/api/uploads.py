@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from shared.api.forms import Form, SentFile
@@ -30,15 +30,38 @@ LONGEST_NAME, LONGEST_EXPORT = 300, 200  # bytes; together they stay below the 1
 PIECE = 1 << 18
 
 
+class NamedFile(Protocol):
+    """A file that was sent, or one that will be."""
+
+    @property
+    def name(self) -> str:
+        """As its sender calls it."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+
+F = TypeVar("F", bound=NamedFile)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
+class Upload(Generic[F]):
     """What a request asks for, checked."""
 
     pipeline: str
     export: str | None  # where the pipeline groups files
     options: Options
     spelled: Mapping[str, str]  # the options that were given, as object metadata spells them
-    objects: Mapping[str, SentFile]  # by the names they will have in the bucket
+    objects: Mapping[str, F]  # by the names they will have in the bucket
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """The session an upload's files are for, and the metadata that brings each of them there."""
+
+    session: UUID
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +70,7 @@ class Taken:
 
     session: UUID
     status: str
-    upload: Upload
+    upload: Upload[SentFile]
 
     def document(self) -> dict[str, Any]:
         """The answer; totals are known once the files are parsed."""
@@ -68,11 +91,10 @@ class Uploads:
         self._db, self._store = db, store
         self._settings, self._bucket = settings, settings.upload_bucket
 
-    def take(self, upload: Upload, *, trace_id: str | None = None) -> Taken:
-        """Announce the upload's session, then store its files, each with the options as its metadata.
+    def destination(self, upload: Upload[Any]) -> Destination:
+        """Where an upload's files go; nothing is changed. Raises InputError if they cannot join that session.
 
         Files that no export groups name their session; an export's find theirs as those do that are dropped by hand.
-        Raises InputError if they cannot join it, StorageDown naming it if only some of them could be stored.
         """
         check_options(upload.options, PIPELINES[upload.pipeline](self._settings))
         metadata = dict(upload.spelled)
@@ -83,11 +105,18 @@ class Uploads:
             session = uuid4()
             metadata["session"] = str(session)
         check_joins(self._db, session, upload.pipeline, upload.options)
-        self._announce(session, upload, trace_id)
-        check_joins(self._db, session, upload.pipeline, upload.options)  # of two at once one announced it
+        return Destination(session=session, metadata=metadata)
+
+    def take(self, upload: Upload[SentFile], to: Destination, *, trace_id: str | None = None) -> Taken:
+        """Announce the upload's session, then store its files, each with the options as its metadata.
+
+        Raises InputError if they cannot join it, StorageDown naming it if only some of them could be stored.
+        """
+        session = to.session
+        self.announce(upload, session, trace_id)
         for stored, (name, file) in enumerate(upload.objects.items()):
             try:
-                self._put(name, file, metadata)
+                self._put(name, file, to.metadata)
             except StorageDown as error:
                 message = f"{error} {stored} of {len(upload.objects)} files are stored; send the others with"
                 raise StorageDown(f"{message} session={session}.") from error
@@ -96,17 +125,8 @@ class Uploads:
         status = str((self._db.row("session", session=session) or {})["status"])
         return Taken(session=session, status=status, upload=upload)
 
-    def _register(self, session: UUID, upload: Upload, name: str, trace_id: str | None) -> None:
-        """Record a stored file as ingest will once it is told of it."""
-        uploaded, line = self._store.find(self._bucket, name), PIPELINES[upload.pipeline](self._settings)
-        register(
-            self._db, uploaded, session, part=part_of(uploaded, line), options=upload.options,
-            pipeline=upload.pipeline, approval=first_approval(upload.options, upload.pipeline, self._settings),
-            trace_id=trace_id,
-        )  # fmt: skip
-
-    def _announce(self, session: UUID, upload: Upload, trace_id: str | None) -> None:
-        """Record the session if it is new."""
+    def announce(self, upload: Upload[Any], session: UUID, trace_id: str | None) -> None:
+        """Record the session if it is new; raises InputError if another request made it one these files cannot join."""
         self._db.rows(
             "announce_session",
             session=session,
@@ -117,16 +137,35 @@ class Uploads:
             approval=first_approval(upload.options, upload.pipeline, self._settings),
             trace_id=trace_id or new_trace_id(),
         )
+        check_joins(self._db, session, upload.pipeline, upload.options)
+
+    def _register(self, session: UUID, upload: Upload[SentFile], name: str, trace_id: str | None) -> None:
+        """Record a stored file as ingest will once it is told of it."""
+        uploaded, line = self._store.find(self._bucket, name), PIPELINES[upload.pipeline](self._settings)
+        register(
+            self._db, uploaded, session, part=part_of(uploaded, line), options=upload.options,
+            pipeline=upload.pipeline, approval=first_approval(upload.options, upload.pipeline, self._settings),
+            trace_id=trace_id,
+        )  # fmt: skip
 
     def _put(self, name: str, file: SentFile, metadata: Mapping[str, str]) -> None:
-        kind = mimetypes.guess_type(name)[0] or "text/csv"
-        with self._store.write(self._bucket, name, kind, metadata=metadata) as writer:
+        with self._store.write(self._bucket, name, content_type(name), metadata=metadata) as writer:
             shutil.copyfileobj(file.body, writer, PIECE)
 
 
-def checked(query: Mapping[str, Sequence[str]], form: Form) -> Upload:
+def content_type(name: str) -> str:
+    """What kind of object a file becomes, by its name."""
+    return mimetypes.guess_type(name)[0] or "text/csv"
+
+
+def checked(query: Mapping[str, Sequence[str]], form: Form) -> Upload[SentFile]:
     """What query and form ask for together; raises InvalidRequest with every fault."""
     fields, faults = _fields(query, form)
+    return upload_of(fields, form.files, faults)
+
+
+def upload_of(fields: dict[str, str], files: Sequence[F], faults: list[Fault]) -> Upload[F]:
+    """What fields and files ask for; raises InvalidRequest with every fault, those found before included."""
     slug, export = fields.pop("pipeline", ""), fields.pop("export", None)
     if slug not in PIPELINES:
         given = f"is {slug[:60]!r}" if slug else "is required"
@@ -137,12 +176,12 @@ def checked(query: Mapping[str, Sequence[str]], form: Form) -> Upload:
     except InputError as error:
         faults.append(Fault(field="options", message=str(error)))
     if slug in PIPELINES and PIPELINES[slug].grouping is not None:
-        export = export or _export(form.files)
+        export = export or _export(files)
         faults += _export_faults(export)
     elif slug in PIPELINES and export is not None:
         faults.append(Fault(field="export", message=f"pipeline {slug} has none; leave it out"))
-    names = _objects(slug, export, form.files)
-    faults += _file_faults(form.files, names)
+    names = _objects(slug, export, files)
+    faults += _file_faults(files, names)
     if faults:
         raise InvalidRequest(tuple(faults))
     return Upload(
@@ -150,7 +189,7 @@ def checked(query: Mapping[str, Sequence[str]], form: Form) -> Upload:
         export=export,
         options=options,
         spelled={name.replace("_", "-"): fields[name] for name in sorted(options.model_fields_set)},
-        objects=dict(zip(names, form.files, strict=True)),
+        objects=dict(zip(names, files, strict=True)),
     )
 
 
@@ -163,7 +202,7 @@ def _fields(query: Mapping[str, Sequence[str]], form: Form) -> tuple[dict[str, s
     return {name: values[0].strip() for name, values in given.items() if values}, twice
 
 
-def _file_faults(files: Sequence[SentFile], names: Sequence[str]) -> list[Fault]:
+def _file_faults(files: Sequence[NamedFile], names: Sequence[str]) -> list[Fault]:
     found = [] if files else ["send at least one"]
     found += [f"{file.name[:60]!r} is empty" for file in files if not file.size]
     found += [
@@ -193,21 +232,21 @@ def _is_plain(name: str) -> bool:
     return bool(name.strip()) and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
-def _segments(file: SentFile) -> list[str]:
+def _segments(file: NamedFile) -> list[str]:
     return file.name.replace("\\", "/").split("/")
 
 
-def _is_archive(file: SentFile) -> bool:
+def _is_archive(file: NamedFile) -> bool:
     return file.name.lower().endswith(ZIP)
 
 
-def _export(files: Sequence[SentFile]) -> str:
+def _export(files: Sequence[NamedFile]) -> str:
     """The name of an export that was given none: that of its archive, else one nobody has used."""
     archives = [_segments(file)[-1] for file in files if _is_archive(file)]
     return PurePosixPath(archives[0]).stem if archives else f"upload-{uuid4().hex[:12]}"
 
 
-def _objects(slug: str, export: str | None, files: Sequence[SentFile]) -> list[str]:
+def _objects(slug: str, export: str | None, files: Sequence[NamedFile]) -> list[str]:
     """The name each file will have in the bucket.
 
     In an export the last folder of its path tells what it is, such as likes/films.csv. Any other file gets a folder of

@@ -15,7 +15,7 @@ from shared.config import Settings
 from shared.forecasts import ENOUGH_CALLS, Forecast, Preview, Range, Spoken, prompted
 from shared.options import OnMissing, Options, Reuse
 from shared.paging import by_number
-from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Upstream, ValidRow
+from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Told, Upstream, ValidRow
 from shared.states import Outcome
 from shared.text import clean, shortened
 from shared.upstreams.base import Answer, Failure, TextAnswer, Usage
@@ -45,6 +45,14 @@ def _uuid(value: Any) -> Any:
     if not _HEX(digits):  # Python's uuid also takes what int() does: 0x, +, _ and digits of other scripts
         raise ValueError("is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da")
     return UUID(digits)
+
+
+def _key_of(artist_id: Any) -> str | None:
+    """The key of the artist with this id; None if it is none."""
+    try:
+        return str(_uuid(artist_id)) if isinstance(artist_id, str) else None
+    except ValueError:
+        return None
 
 
 class ArtistRow(BaseModel):
@@ -232,6 +240,18 @@ class Artists:
             "model": result["model"],
             "prompt": result["prompt"],
         }
+
+    @staticmethod
+    def told(line: Input) -> Told | None:
+        """A bio by its words, or in short lines by the id of the answer it came with."""
+        if "artist_id" not in line:
+            return None
+        answer: dict[str, Any] | None = None
+        for name, field in (("text", "response_text"), ("response_id", "response_id")):
+            value = line.get(field)
+            if answer is None and isinstance(value, str) and (value := clean(value)):
+                answer = {name: value}
+        return Told(key=_key_of(line["artist_id"]), answer=answer, says=next(iter(answer.values())) if answer else "")
 
     @property
     def configuration(self) -> str:

@@ -47,6 +47,15 @@ class Settled:
     error_message: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What a line of an earlier run's results tells of its row."""
+
+    key: str | None  # the row's; None where the line names none
+    answer: dict[str, Any] | None = None  # as `<slug>_held` compares it; None where the line has none of its own
+    says: str = ""  # the answer, for people
+
+
 # What enriches one item: it yields requests for its upstream, is sent the outcome of each, and returns how the item
 # ended. A returned Failure leaves it to the spine whether there is another try.
 Dialogue = Generator[Any, Answer | Failure, Settled | Failure]
@@ -143,10 +152,11 @@ class Grouping(Protocol):
     def reading_order(self, part: Part) -> int:
         """Where among the members of an archive this one is read."""
 
-    def merge(self, transaction: Transaction, made: NewItems, options: Options) -> None:
+    def merge(self, transaction: Transaction, made: NewItems, options: Options) -> Sequence[str]:
         """Find out what the new records belong to, within the transaction that writes them.
 
-        They stand as merged without a parent; when this returns each has an owner, an outcome or its turn.
+        They stand as merged without a parent; when this returns each has an owner, an outcome or its turn. Answers the
+        keys of whatever may have its turn now.
         """
 
 
@@ -186,6 +196,13 @@ class Pipeline(Protocol):
 
     def domain(self, row: Input, settled: Settled) -> dict[str, Any] | None:
         """The row of the domain table as the pipeline's `<slug>_domain` statement reads it; None if there is none."""
+
+    @staticmethod
+    def told(line: Input) -> Told | None:
+        """What a line of results tells of its row, whoever wrote it; None if it is no line of this pipeline's.
+
+        The statement `<slug>_held` compares such answers with what the database has.
+        """
 
     @property
     def configuration(self) -> str:

@@ -46,15 +46,16 @@ class Exports:
         order = [kind.value for kind in Kind]
         return order.index(part.name) if part.name in order else len(order)
 
-    def merge(self, transaction: Transaction, made: NewItems, options: Options) -> None:
-        """Find each new record's film, and anew that of the records they have a say in."""
+    def merge(self, transaction: Transaction, made: NewItems, options: Options) -> list[str]:
+        """Find each new record's film, and anew that of the records they have a say in; answers the films touched."""
         new = {"session": made.session, "first": made.first}
         chunk = {**new, "beyond": made.beyond}
         transaction.rows("keep_film_records", **chunk, watchlist=options.watchlist)
         transaction.rows("settle_repeated_records", **chunk)
         (outdated,) = transaction.rows("supersede_film_records", **new)
         (placed,) = transaction.rows("place_film_records", **new)
-        films = {"session": made.session, "films": sorted({*outdated["films"], *placed["films"]})}
+        touched = sorted({*outdated["films"], *placed["films"]})
+        films = {"session": made.session, "films": touched}
         changed = [*transaction.rows("join_film_records", **films), *transaction.rows("detach_film_records", **new)]
         former = [row["item_no"] for row in changed if row["item_no"] < made.first]
         transaction.rows("carry_decisions", **films)
@@ -67,3 +68,4 @@ class Exports:
             transaction.rows("drop_entries", **films, first=made.first)
             transaction.rows("store_diary", **films)
             transaction.rows("store_reviews", **films)
+        return touched

@@ -14,10 +14,11 @@ from shared.forecasts import Forecast, Preview, Range
 from shared.letterboxd import Kind, kind_of_header
 from shared.options import Options
 from shared.paging import by_number
-from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Upstream
+from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Told, Upstream
 from shared.pipelines.exports import Exports
 from shared.pipelines.letterboxd_forms import LetterboxdForm, forms
 from shared.states import Outcome
+from shared.text import clean
 from shared.upstreams.base import Answer, Failure, JsonAnswer
 from shared.upstreams.tmdb import DEFAULT_BASE_URL, AlternativeTitles, Details, Request, Search, TmdbUpstream
 
@@ -135,6 +136,19 @@ class Movies:
             case _:
                 return None
 
+    @staticmethod
+    def told(line: Input) -> Told | None:
+        """A film by its URI, or its title and year where it has none, and the film of TMDB's it is; perhaps none."""
+        if "letterboxd_uri" not in line:
+            return None
+        tmdb_id, outcome = line.get("tmdb_id"), line.get("outcome")
+        looked_for = (
+            outcome in (Outcome.NOT_FOUND, Outcome.NEEDS_REVIEW) if outcome else line.get("db_status") == "updated"
+        )
+        if isinstance(tmdb_id, int) and 0 < tmdb_id < 1 << 63:
+            return Told(key=_film_of(line), answer={"tmdb_id": tmdb_id}, says=f"TMDB {tmdb_id}")
+        return Told(key=_film_of(line), answer={"tmdb_id": None} if looked_for else None, says="no film of TMDB's")
+
     @property
     def upstream(self) -> Upstream:
         """TMDB."""
@@ -147,6 +161,14 @@ class Movies:
             base_url=self._settings.tmdb_base_url or DEFAULT_BASE_URL,
             request_timeout=self._settings.pipelines[self.slug].request_timeout,
         )
+
+
+def _film_of(line: Input) -> str | None:
+    """The key of the film that a line of results is about, as film_records has it."""
+    uri, title, year = line["letterboxd_uri"], line.get("title"), line.get("year")
+    if isinstance(uri, str) and uri:
+        return clean(uri)
+    return f"title:{clean(title)} ({year or ''})" if isinstance(title, str) and title else None
 
 
 def _named(item: Item) -> Row:

@@ -13,11 +13,14 @@ def statement(name: str) -> str:
     """The text of the statement called `name`; a name nobody wrote is a KeyError.
 
     `settle/artists` is the statement `settle` with the artists pipeline's write (`artists_domain`) in its place,
-    `settle/none` the one without any.
+    `settle/none` the one without any; `results/artists` is `results` with the form of that pipeline's lines.
     """
     base, _, pipeline = name.partition("/")
     text = _statements()[base]
-    return text.replace("{domain}", _statements()[f"{pipeline}_domain"]) if pipeline else text
+    for part in ("domain", "lines") if pipeline else ():
+        if f"{{{part}}}" in text:
+            text = text.replace(f"{{{part}}}", _statements()[f"{pipeline}_{part}"])
+    return text
 
 
 def names() -> list[str]:

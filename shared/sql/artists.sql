@@ -17,6 +17,23 @@
 -- Which of these artists exist, and which of them have a bio: asked before anything is paid.
 SELECT id::text AS key, bio IS NOT NULL AS has_bio FROM artists WHERE id = ANY (:ids::uuid[]);
 
+-- name: artists_held
+-- What the database has of the artists that lines of an earlier run's results name: whether any answer is known, whether
+-- it is the line's, and what it says. In write modes with the table (`domain`) a bio that stands there decides; else the
+-- answers that were paid for do.
+SELECT given.line, artists.id IS NOT NULL OR paid.known AS known,
+       coalesce(CASE WHEN artists.id IS NULL THEN paid.same WHEN answer->>'text' IS NOT NULL THEN artists.bio = answer->>'text'
+                     WHEN answer IS NOT NULL THEN artists.response_id = answer->>'response_id' ELSE true END, false) AS same,
+       left(coalesce(artists.bio, paid.says), 200) AS says
+  FROM jsonb_to_recordset(:lines::jsonb) AS given (line bigint, key text, answer jsonb)
+  LEFT JOIN artists ON :domain::boolean AND artists.id = given.key::uuid AND artists.bio IS NOT NULL
+ CROSS JOIN LATERAL (
+       SELECT count(*) > 0 AS known,
+              bool_or(CASE WHEN answer->>'text' IS NOT NULL THEN result->>'text' = answer->>'text'
+                           WHEN answer IS NOT NULL THEN result->>'response_id' = answer->>'response_id' ELSE true END) AS same,
+              (array_agg(result->>'text' ORDER BY answered_at DESC))[1] AS says
+         FROM answers WHERE artists.id IS NULL AND pipeline = 'artists' AND answers.key = given.key) paid;
+
 -- name: artists_forecast
 -- The waiting items among some numbers of a session by the bytes their row adds to the prompt (as the prompt quotes it, `<` and `>` escaped),
 -- in steps of 256 above 4,096: how many there are, of how many the answer was paid for before, and how many of the others
@@ -40,22 +57,21 @@ SELECT CASE WHEN bytes > 4096 THEN (bytes + 255) / 256 * 256 ELSE bytes END AS s
          GROUP BY bytes) measured
  GROUP BY 1;
 
--- name: artists_results
--- A page of result lines of settled items in item order, one JSON text for the page.
-SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM (
-    SELECT item_no, row_to_json(page)::text AS line FROM (
-        SELECT item_no,
-               input->>'artist_id' AS artist_id, input->>'artist_name' AS artist_name, input->>'artist_data' AS artist_data,
-               result->>'text' AS response_text, result->>'response_id' AS response_id, result->>'created' AS created,
-               CASE WHEN outcome = 'failed' THEN 'error' WHEN code = 'skip_existing' THEN 'skipped'
-                    ELSE result->>'db_status' END AS db_status,
-               error_message AS error, outcome, attempt AS attempts, code, error_code, line,
-               result->>'model' AS model, result->>'prompt' AS prompt, result->'usage' AS usage
-          FROM items
-         WHERE session_id = :session::uuid AND item_no > :after::bigint AND finalized_at IS NOT NULL
-         ORDER BY item_no LIMIT :size::integer
-    ) page
-) lines;
+-- name: artists_lines
+-- The result lines of a page of settled items; in write mode `db`, whose answers stand in table artists, short ones.
+, lines AS (
+    SELECT item_no, settled_in,
+           CASE WHEN :minimal::boolean THEN (SELECT row_to_json(brief) FROM (SELECT artist_id, db_status, response_id, error) brief)
+                ELSE (SELECT row_to_json(whole) FROM (
+                      SELECT item_no, artist_id, input->>'artist_name' AS artist_name, input->>'artist_data' AS artist_data,
+                             result->>'text' AS response_text, response_id, result->>'created' AS created, db_status, error,
+                             outcome, attempt AS attempts, code, error_code, line,
+                             result->>'model' AS model, result->>'prompt' AS prompt, result->'usage' AS usage) whole)
+           END::text AS text
+      FROM (SELECT page.*, input->>'artist_id' AS artist_id, result->>'response_id' AS response_id, error_message AS error,
+                   CASE WHEN outcome = 'failed' THEN 'error' WHEN code IN ('skip_existing', 'resumed') THEN 'skipped'
+                        ELSE result->>'db_status' END AS db_status FROM page) named
+)
 
 -- name: artists_verify
 -- I4 for artists: a row names its last writer and says what that item's result says.

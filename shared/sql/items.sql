@@ -283,10 +283,24 @@ WITH locked AS MATERIALIZED (
 SELECT item_no, attempt, key, state, outcome FROM noted;
 
 -- name: items_page
--- Items of a session in item order, filtered, for people.
+-- Items of a session in item order, filtered, for people. With a text only :looked_at item numbers are looked at;
+-- those whose key begins with it, or whose input holds it, are found.
 SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
        error_code, error_message, parent
   FROM items
  WHERE session_id = :session::uuid AND item_no > :after::bigint
+   AND (:text::text IS NULL OR item_no <= :after::bigint + :looked_at::bigint)
    AND (:outcome::text IS NULL OR outcome = :outcome) AND (:state::text IS NULL OR state = :state)
+   AND (:error_code::text IS NULL OR error_code = :error_code OR code = :error_code)
+   AND (:text::text IS NULL OR starts_with(key, :text) OR strpos(lower(input::text), lower(:text)) > 0)
+ ORDER BY item_no LIMIT :size::integer;
+
+-- name: unusual_items_page
+-- The same for an outcome that few items have, found by its index.
+SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
+       error_code, error_message, parent
+  FROM items
+ WHERE session_id = :session::uuid AND outcome = :outcome AND item_no > :after::bigint
+   AND outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected')
+   AND (:error_code::text IS NULL OR error_code = :error_code OR code = :error_code)
  ORDER BY item_no LIMIT :size::integer;

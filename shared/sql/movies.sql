@@ -150,7 +150,8 @@ UPDATE items
    SET state = 'available', attempt = items.attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0,
        due_at = NULL, dispatched_at = NULL, lease_expires_at = NULL, claim = NULL, result = NULL, error_code = NULL, error_message = NULL
   FROM asking
- WHERE items.session_id = :session::uuid AND items.item_no = asking.item_no AND asking.asked <> asking.asked_before;
+ WHERE items.session_id = :session::uuid AND items.item_no = asking.item_no AND asking.asked <> asking.asked_before
+   AND (items.code IS DISTINCT FROM 'resumed' OR asking.asked LIKE 'decided %');  -- nobody asked for that one
 
 -- name: drop_former_movies
 -- Items that own no film any more have no row among the films.
@@ -222,43 +223,45 @@ SELECT items.session_id, items.item_no, member.owner, items.input->>'entry', (it
     RETURNING movies.item_no
 )
 
--- name: movies_results
--- A page of result lines of settled items in item order, one JSON text for the page; of films with what all their records
--- say. A thousand lines at most: found for each line by itself, once the tables had statistics, 5,000 took over 30 s.
-WITH page AS MATERIALIZED (
-    SELECT item_no, input, outcome, code, parent, result, error_message, error_code, attempt, line,
-           CASE WHEN outcome NOT IN ('merged', 'duplicate') THEN key END AS film
-      FROM items WHERE session_id = :session::uuid AND item_no > :after::bigint AND finalized_at IS NOT NULL
-     ORDER BY item_no LIMIT least(:size::integer, 1000)
+-- name: movies_lines
+-- The result lines of a page of settled items, of films with what all their records say; in write mode `db`, whose films
+-- stand in table movies, short ones. A page of a thousand at most: found for each line by itself, once the tables had
+-- statistics, 5,000 took over 30 s.
+, named AS MATERIALIZED (
+    SELECT page.*, CASE WHEN outcome NOT IN ('merged', 'duplicate') THEN key END AS film FROM page
 ), facts AS MATERIALIZED (
     SELECT * FROM film_facts
-     WHERE session_id = :session::uuid AND film = ANY (ARRAY (SELECT film FROM page WHERE film IS NOT NULL))
+     WHERE session_id = :session::uuid AND film = ANY (ARRAY (SELECT film FROM named WHERE film IS NOT NULL))
 ), diary AS MATERIALIZED (
     SELECT r.film, jsonb_agg(jsonb_build_object('watched_date', e.input->'watched_date', 'logged_date', e.input->'date',
                                                 'rating', e.input->'rating', 'rewatch', e.input->'rewatch', 'tags', e.input->'tags')
                              ORDER BY e.input->>'watched_date', e.item_no) AS entries
       FROM film_records r JOIN items e ON e.session_id = r.session_id AND e.item_no = r.item_no
-     WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT film FROM page WHERE film IS NOT NULL))
+     WHERE r.session_id = :session::uuid AND r.film = ANY (ARRAY (SELECT film FROM named WHERE film IS NOT NULL))
        AND r.kind = 'diary' AND NOT r.superseded
      GROUP BY r.film
+), whole AS (
+    SELECT named.item_no, input->>'kind' AS kind, coalesce(facts.letterboxd_uri, input->>'uri') AS letterboxd_uri,
+           coalesce(facts.title, input->>'name') AS title, coalesce(facts.year, (input->>'year')::integer) AS year,
+           outcome, code, parent, facts.rating, facts.watched_date, facts.logged_date, facts.liked, facts.in_watchlist,
+           facts.tags, diary.entries AS diary, result->'tmdb_id' AS tmdb_id, result->'imdb_id' AS imdb_id,
+           result->'genres' AS genres, result->'directors' AS directors, result->'cast' AS "cast",
+           result->'runtime' AS runtime, result->'original_title' AS original_title,
+           result->'original_language' AS original_language, result->'release_date' AS release_date,
+           result->'tmdb_rating' AS tmdb_rating, result->'tmdb_votes' AS tmdb_votes, result->'overview' AS overview,
+           result->'poster_path' AS poster_path, result->'match' AS match, result->'candidates' AS candidates,
+           result->'from_cache' AS from_cache,
+           CASE WHEN outcome = 'failed' THEN 'error' WHEN code = 'resumed' THEN 'skipped' ELSE result->>'db_status' END AS db_status, error_message AS error,
+           error_code, attempt AS attempts, line
+      FROM named LEFT JOIN facts ON facts.film = named.film LEFT JOIN diary ON diary.film = named.film
+), lines AS (
+    SELECT named.item_no, named.settled_in,
+           CASE WHEN :minimal::boolean
+                THEN (SELECT row_to_json(brief) FROM (
+                      SELECT whole.item_no, whole.letterboxd_uri, whole.tmdb_id, whole.db_status, whole.error) brief)
+                ELSE row_to_json(whole) END::text AS text
+      FROM named JOIN whole ON whole.item_no = named.item_no
 )
-SELECT string_agg(line, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM (
-    SELECT item_no, row_to_json(lines)::text AS line FROM (
-        SELECT page.item_no, input->>'kind' AS kind, coalesce(facts.letterboxd_uri, input->>'uri') AS letterboxd_uri,
-               coalesce(facts.title, input->>'name') AS title, coalesce(facts.year, (input->>'year')::integer) AS year,
-               outcome, code, parent, facts.rating, facts.watched_date, facts.logged_date, facts.liked, facts.in_watchlist,
-               facts.tags, diary.entries AS diary, result->'tmdb_id' AS tmdb_id, result->'imdb_id' AS imdb_id,
-               result->'genres' AS genres, result->'directors' AS directors, result->'cast' AS "cast",
-               result->'runtime' AS runtime, result->'original_title' AS original_title,
-               result->'original_language' AS original_language, result->'release_date' AS release_date,
-               result->'tmdb_rating' AS tmdb_rating, result->'tmdb_votes' AS tmdb_votes, result->'overview' AS overview,
-               result->'poster_path' AS poster_path, result->'match' AS match, result->'candidates' AS candidates,
-               result->'from_cache' AS from_cache,
-               CASE WHEN outcome = 'failed' THEN 'error' ELSE result->>'db_status' END AS db_status, error_message AS error,
-               error_code, attempt AS attempts, line
-          FROM page LEFT JOIN facts ON facts.film = page.film LEFT JOIN diary ON diary.film = page.film
-    ) lines
-) written;
 
 -- name: movies_verify
 -- I4 for films: a row of an enriched item says what its result says, and is there if it was written; every film has one
@@ -364,6 +367,42 @@ WITH target AS MATERIALIZED (
      WHERE id = :session::uuid AND EXISTS (SELECT FROM opened)
 )
 SELECT item_no, film FROM target;
+
+-- name: movies_held
+-- What the database has of the films that lines of an earlier run's results name: whether any end of theirs is known,
+-- whether it is the line's, and what it says. What a person decided decides; else how the film ended in the newest of
+-- the sessions with most of these films (looked for among the last 100, with 50 films), in write modes with the table
+-- (`domain`) as its row there says.
+WITH given AS MATERIALIZED (
+    SELECT line, key, answer FROM jsonb_to_recordset(:lines::jsonb) AS g (line bigint, key text, answer jsonb)
+), sample AS MATERIALIZED (
+    SELECT key FROM given ORDER BY md5(key) LIMIT 50
+), recent AS MATERIALIZED (
+    SELECT id, created_at FROM sessions WHERE pipeline = 'movies' AND id <> :session::uuid AND expired_at IS NULL
+     ORDER BY created_at DESC LIMIT 100
+), earlier AS MATERIALIZED (
+    SELECT recent.id, recent.created_at
+      FROM recent CROSS JOIN LATERAL (
+           SELECT count(*) AS films FROM items
+            WHERE session_id = recent.id AND key = ANY (ARRAY (SELECT key FROM sample)) AND outcome IS DISTINCT FROM 'duplicate'
+              AND outcome IS DISTINCT FROM 'merged' AND outcome IS DISTINCT FROM 'rejected') shared
+     WHERE films > 0 ORDER BY films DESC, created_at DESC LIMIT 5
+), known AS (
+    SELECT given.line, given.answer, chosen.film IS NOT NULL OR ended.item_no IS NOT NULL AS known,
+           CASE WHEN chosen.film IS NOT NULL THEN chosen.tmdb_id ELSE ended.tmdb_id END AS tmdb_id
+      FROM given LEFT JOIN match_overrides chosen ON chosen.film = given.key
+      LEFT JOIN LATERAL (
+           SELECT item.item_no,
+                  CASE WHEN :domain::boolean AND row.attempt IS NOT NULL THEN row.tmdb_id ELSE (item.result->>'tmdb_id')::bigint END AS tmdb_id
+             FROM earlier JOIN items item ON item.session_id = earlier.id AND item.key = given.key
+              AND item.outcome IS DISTINCT FROM 'duplicate' AND item.outcome IS DISTINCT FROM 'merged' AND item.outcome IS DISTINCT FROM 'rejected'
+             LEFT JOIN movies row ON row.session_id = item.session_id AND row.item_no = item.item_no
+            WHERE item.outcome IN ('enriched', 'not_found', 'needs_review')
+            ORDER BY earlier.created_at DESC LIMIT 1) ended ON true
+)
+SELECT line, known, known AND (answer IS NULL OR tmdb_id IS NOT DISTINCT FROM (answer->>'tmdb_id')::bigint) AS same,
+       CASE WHEN tmdb_id IS NULL THEN 'no film of TMDB''s' ELSE 'TMDB ' || tmdb_id END AS says
+  FROM known;
 
 -- name: find_films
 -- Name and year of some films as their records say, and what a person decided about each once, in any session.

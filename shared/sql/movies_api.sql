@@ -57,3 +57,19 @@ WITH RECURSIVE record AS (
 SELECT film.item_no, coalesce(diary.entries, '[]') AS diary, coalesce(written.entries, '[]') AS reviews,
        CASE WHEN items.outcome = 'needs_review' THEN items.result->'candidates' END AS candidates
   FROM film CROSS JOIN diary CROSS JOIN written JOIN items ON items.session_id = :session::uuid AND items.item_no = film.item_no;
+
+-- name: movies_summary
+-- How many films of a session there are of each year, rating and genre, for pictures of an export. One without a rating is
+-- in none of the ratings; one without a year or a genre (nobody has told) likewise.
+WITH film AS MATERIALIZED (
+    SELECT year, rating, genres FROM movies WHERE session_id = :session::uuid
+), years AS (
+    SELECT year, count(*) AS films FROM film WHERE year IS NOT NULL GROUP BY year
+), ratings AS (
+    SELECT rating, count(*) AS films FROM film WHERE rating IS NOT NULL GROUP BY rating
+), genres AS (
+    SELECT genre, count(*) AS films FROM film CROSS JOIN LATERAL jsonb_array_elements_text(film.genres) genre GROUP BY genre
+)
+SELECT (SELECT coalesce(jsonb_agg(to_jsonb(years) ORDER BY year), '[]') FROM years) AS by_year,
+       (SELECT coalesce(jsonb_agg(to_jsonb(ratings) ORDER BY rating), '[]') FROM ratings) AS ratings,
+       (SELECT coalesce(jsonb_agg(to_jsonb(genres) ORDER BY films DESC, genre), '[]') FROM genres) AS genres;

@@ -44,35 +44,96 @@ WITH file AS (
            error_code = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.error_code END,
            error_message = CASE WHEN excluded.epoch > 0 AND NOT (SELECT early FROM stopped) THEN NULL ELSE sessions.error_message END,
            updated_at = now()
-    RETURNING id
+    RETURNING trace_id
 )
-SELECT file.id AS file_id, file.is_new FROM file;
+SELECT file.id AS file_id, file.is_new,
+       coalesce((SELECT trace_id FROM recorded), (SELECT trace_id FROM sessions WHERE id = :session::uuid)) AS trace_id
+  FROM file;
 
 -- name: session
 -- One session's own facts.
 SELECT id, pipeline, options, source, status, files_known, files_open, approval, hold,
        coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, cancelled_at,
-       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, worked_at, quote, quoted_epoch,
+       failed_at, error_code, error_message, epoch, completed_epoch, trace_id, budget, spent, reserved, worked_at, quote, quoted_epoch, resumed,
        created_at, updated_at, completed_at, expires_at, expired_at
   FROM sessions WHERE id = :session::uuid;
 
 -- name: sessions_newest
--- The newest sessions, those created before a given one when paging.
+-- The newest sessions, those created before a given one when paging, each with how many items it has and how many ended.
 SELECT id, pipeline, source, status,
-       coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, error_message, spent, budget, created_at, completed_at
+       coalesce(pause_reason, CASE WHEN status = 'quoted' THEN quote->>'waits_because' END) AS pause_reason, error_code,
+       error_message, spent, budget, created_at, completed_at, next_item_no - 1 AS total,
+       (SELECT coalesce(sum(items), 0)::bigint FROM tallies WHERE tallies.session_id = sessions.id) AS settled
   FROM sessions
  WHERE (:before::uuid IS NULL OR (created_at, id) < (SELECT s.created_at, s.id FROM sessions s WHERE s.id = :before::uuid))
  ORDER BY created_at DESC, id DESC
  LIMIT :size::integer;
 
 -- name: session_counts
--- Items by outcome, and how the open ones stand. Open items have no outcome.
-SELECT coalesce(outcome, 'open') AS outcome, count(*) AS items,
-       count(*) FILTER (WHERE state = 'running') AS running,
-       count(*) FILTER (WHERE finalized_at > now() - interval '10 seconds' AND outcome NOT IN ('duplicate', 'merged', 'rejected'))
-           AS recent,
-       min(due_at) FILTER (WHERE finalized_at IS NULL AND due_at > now()) AS next_due_at
-  FROM items WHERE session_id = :session::uuid GROUP BY outcome;
+-- Items by outcome, counted one by one: what finalize proves the sums with. Open items have no outcome.
+SELECT coalesce(outcome, 'open') AS outcome, count(*) AS items FROM items WHERE session_id = :session::uuid GROUP BY outcome;
+
+-- name: session_stands
+-- How a session stands, at the same cost for ten items and ten million: items by outcome (from the counters), how many
+-- there are and run, how many were settled in the last ten seconds and a little more, and calls nobody knows the end of.
+WITH tally AS (
+    SELECT outcome, sum(items)::bigint AS items,
+           coalesce(sum(items) FILTER (WHERE at >= now() - interval '15 seconds'), 0)::bigint AS recent
+      FROM tallies WHERE session_id = :session::uuid GROUP BY outcome
+), uncertain AS (
+    SELECT state, count(*) AS n FROM calls
+     WHERE session_id = :session::uuid AND state IN ('started', 'unknown') GROUP BY state
+)
+SELECT sessions.next_item_no - 1 AS total,
+       (SELECT coalesce(jsonb_object_agg(outcome, items), '{}') FROM tally WHERE items <> 0) AS outcomes,
+       (SELECT coalesce(sum(recent), 0)::bigint FROM tally WHERE outcome NOT IN ('duplicate', 'merged', 'rejected')) AS recent,
+       extract(epoch FROM now() - greatest(sessions.created_at, date_bin('5 seconds', now() - interval '10 seconds', timestamptz '2000-01-01 00:00Z')))::double precision AS seconds,
+       (SELECT count(*) FROM items WHERE session_id = :session::uuid AND state = 'running') AS running,
+       (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM uncertain) AS calls
+  FROM sessions WHERE id = :session::uuid;
+
+-- name: session_progress
+-- Items settled over time, at most :points sums of equal spans (whole multiples of five seconds), oldest first. Records
+-- that are no work of their own are left out. A span in which more was opened again than settled counts as none.
+WITH span AS (
+    SELECT min(at) AS since, greatest(5, ceil(extract(epoch FROM max(at) - min(at)) / 5 / :points::integer) * 5) AS seconds
+      FROM tallies WHERE session_id = :session::uuid AND outcome NOT IN ('duplicate', 'merged', 'rejected')
+)
+SELECT seconds::double precision AS seconds, date_bin(seconds * interval '1 second', at, since) AS at,
+       greatest(0, sum(items))::bigint AS settled, greatest(0, coalesce(sum(items) FILTER (WHERE outcome = 'failed'), 0))::bigint AS failed
+  FROM tallies, span
+ WHERE session_id = :session::uuid AND outcome NOT IN ('duplicate', 'merged', 'rejected')
+ GROUP BY 1, 2 ORDER BY 2;
+
+-- name: fold_tallies
+-- Make one row of the counters of each outcome and five seconds that nobody adds to any more.
+WITH several AS MATERIALIZED (
+    SELECT at, outcome FROM tallies WHERE session_id = :session::uuid AND at < now() - interval '40 seconds'
+     GROUP BY at, outcome HAVING count(*) > 1 LIMIT 1000
+), gone AS (
+    DELETE FROM tallies USING several
+     WHERE tallies.session_id = :session::uuid AND tallies.at = several.at AND tallies.outcome = several.outcome
+    RETURNING tallies.at, tallies.outcome, tallies.items
+)
+INSERT INTO tallies (session_id, at, outcome, items)
+SELECT :session::uuid, at, outcome, sum(items) FROM gone GROUP BY at, outcome;
+
+-- name: error_groups
+-- The errors of a session's items in groups, the largest first, each with its first item. At most :most items of each
+-- outcome are looked at.
+WITH looked_at AS MATERIALIZED (
+    SELECT item_no, outcome, coalesce(error_code, code) AS error_code
+      FROM unnest(ARRAY['failed', 'rejected', 'needs_review', 'not_found']) chosen
+     CROSS JOIN LATERAL (SELECT item_no, outcome, error_code, code FROM items
+                          WHERE session_id = :session::uuid AND items.outcome = chosen
+                            AND items.outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected')
+                          ORDER BY item_no LIMIT :most::integer) found
+), grouped AS (
+    SELECT outcome, error_code, count(*) AS items, min(item_no) AS first FROM looked_at GROUP BY outcome, error_code
+)
+SELECT grouped.outcome, grouped.error_code, grouped.items, items.item_no, items.line, items.key, items.error_message
+  FROM grouped JOIN items ON items.session_id = :session::uuid AND items.item_no = grouped.first
+ ORDER BY grouped.items DESC, grouped.outcome, grouped.error_code LIMIT 200;
 
 -- name: session_files
 -- The files of a session with how far each was read.
@@ -229,7 +290,7 @@ RETURNING status;
 
 -- name: unfinished_sessions
 -- Every session that still has something to be done for it, oldest first.
-SELECT id, pipeline, cancelled_at IS NOT NULL AS cancelled,
+SELECT id, pipeline, trace_id, cancelled_at IS NOT NULL AS cancelled,
        cancelled_at IS NULL AND (hold IS NOT NULL OR status IN ('uploading', 'failed') OR status = 'quoted' AND quoted_epoch = epoch) AS waits_for_a_person
   FROM sessions WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL ORDER BY created_at;
 
@@ -246,6 +307,15 @@ WITH chosen AS MATERIALIZED (
 ), gone AS (
     DELETE FROM items WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen))
     RETURNING 1
+)
+SELECT count(*) AS removed FROM gone;
+
+-- name: remove_resumed_rows
+-- Remove up to 5,000 lines that an expired session resumed; answers how many.
+WITH chosen AS MATERIALIZED (
+    SELECT line FROM resumed_rows WHERE session_id = :session::uuid ORDER BY line LIMIT 5000
+), gone AS (
+    DELETE FROM resumed_rows WHERE session_id = :session::uuid AND line = ANY (ARRAY (SELECT line FROM chosen)) RETURNING 1
 )
 SELECT count(*) AS removed FROM gone;
 

@@ -36,4 +36,10 @@ UNION ALL
 SELECT 'I7', format('call %s of attempt %s is newer than its item %s, at attempt %s', calls.id, calls.attempt, items.item_no, items.attempt)
   FROM calls JOIN items ON items.session_id = calls.session_id AND items.item_no = calls.item_no
  WHERE calls.session_id = :session::uuid AND calls.attempt > items.attempt
+UNION ALL
+SELECT 'I2', format('the counters say %s items are %s, there are %s', coalesce(tally.n, 0), coalesce(tally.outcome, found.outcome), coalesce(found.n, 0))
+  FROM (SELECT outcome, sum(items) AS n FROM tallies WHERE session_id = :session::uuid GROUP BY outcome HAVING sum(items) <> 0) tally
+  FULL JOIN (SELECT outcome, count(*) AS n FROM items WHERE session_id = :session::uuid AND outcome IS NOT NULL GROUP BY outcome) found
+    ON found.outcome = tally.outcome
+ WHERE tally.n IS DISTINCT FROM found.n AND (SELECT expired_at IS NULL FROM session)
 LIMIT 100;

@@ -96,6 +96,11 @@ class Deck:
                            params={"alt": "media"})  # fmt: skip
         return answer.raise_for_status().content
 
+    def calls_of(self, session: UUID) -> dict[str, int]:
+        """How many calls the ledger has for a session, by state."""
+        found: dict[str, int] = self.api.get(f"/api/session/{session}/verify").json()["calls"]
+        return found
+
     def verify(self, session: UUID) -> list[dict[str, Any]]:
         """What breaks an invariant."""
         return list(self.api.get(f"/api/session/{session}/verify").raise_for_status().json()["findings"])

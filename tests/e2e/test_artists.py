@@ -37,7 +37,7 @@ def test_a_thousand_real_artists_with_one_answer_in_twenty_failing(
     assert all("simulated" in line["response_text"].lower() for line in lines if line["outcome"] == "enriched")
     _results_stand_in_the_manifest(deck, session)
     after = deck.calls()
-    recorded = sum(status["calls"].values())
+    recorded = sum(deck.calls_of(session).values())
     assert after["total"] - before["total"] == recorded, "what the upstream saw and what the ledger says differ"
     assert after["total"] > before["total"] + 1000, "nothing failed: the test proves less than it says"
 
@@ -82,7 +82,7 @@ def test_an_upstream_that_always_fails_ends_every_item_with_the_reason(deck: Dec
     status = deck.wait(session)
     assert (status["status"], status["failed"]) == ("completed", 10)
     assert {line["error_code"] for line in deck.results(session)} == {"upstream.empty_answer"}
-    assert status["calls"] == {"failed": 30}
+    assert deck.calls_of(session) == {"failed": 30}
     deck.misbehave(faults={})
     opened = deck.api.post(f"/api/session/{session}/reprocess", json={"outcomes": ["failed"]}).json()["opened"]
     assert opened == 10

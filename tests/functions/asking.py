@@ -11,6 +11,7 @@ from functions_framework import read_request
 from werkzeug.test import Client, TestResponse
 
 from shared.api.routing import Api
+from shared.serving import answer_request
 
 
 def client_of(api: Api) -> Client:
@@ -19,7 +20,7 @@ def client_of(api: Api) -> Client:
     rule = app.url_rule_class("/<path:path>", endpoint="run")
     app.url_map.add(rule)
     app.url_map.add(app.url_rule_class("/", defaults={"path": ""}, endpoint="run"))
-    app.view_functions["run"] = lambda path: api.answer(flask.request)
+    app.view_functions["run"] = lambda path: answer_request(flask.request, api.answer)
     app.after_request(read_request)
     return app.test_client()
 

@@ -30,14 +30,11 @@ BAD_ROWS = b"artist_id,artist_name,artist_data\r\nnot-an-id,Nina Simone,\r\n%s,,
 
 class TestFrame:
     def test_every_answer_is_kept_out_of_caches_and_is_what_it_says_it_is(self, away: Client) -> None:
-        for path in ("/", "/health", "/api/sessions", "/nothing", "/api/session/x/status"):
+        for path in ("/openapi.json", "/health", "/api/sessions", "/nothing", "/api/session/x/status"):
             headers = away.get(path).headers
             assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
-
-    def test_the_front_page_tells_a_person_what_this_is(self, away: Client) -> None:
-        response = away.get("/")
-        assert response.mimetype == "text/plain"
-        assert "/api/sessions" in response.text
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
     def test_unknown_paths_are_problems_that_point_to_what_there_is(self, away: Client) -> None:
         assert "/api/nothing" in problem(away.get("/api/nothing"), 404)["detail"]
@@ -361,10 +358,10 @@ class TestRejects:
 
 def smaller_pages(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Have results leave in pages of `size` lines."""
-    from shared.api import handlers
+    from shared.api import streaming
 
-    whole: Callable[..., Iterator[bytes]] = handlers.result_lines
-    monkeypatch.setattr(handlers, "result_lines", lambda *args, **named: whole(*args, **named, page=size))
+    whole: Callable[..., Iterator[bytes]] = streaming.result_lines
+    monkeypatch.setattr(streaming, "result_lines", lambda *args, **named: whole(*args, **{**named, "page": size}))
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, bench: Workbench, *, at: int) -> None:
@@ -372,7 +369,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, bench: Workbench, *, at: int) -> N
     pages, ask = itertools.count(1), bench.db.row
 
     def row(name: str, **params: Any) -> Any:
-        if name == "artists_results" and next(pages) == at:
+        if name == "results/artists" and next(pages) == at:
             raise errors.LedgerDown
         return ask(name, **params)
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from shared.storage import CloudStore
 from tests.conftest import _administer
 from tests.functions.running import Answer, Running
 
@@ -93,6 +94,20 @@ def test_an_upload_is_in_the_bucket_with_its_options(running: Running, chunked: 
     assert [one["contentType"] for one in stored] == ["text/csv"] * 2
     assert stored[0]["metadata"] == stored[1]["metadata"] == {"budget": "3", "session": found["session_id"]}
     assert running.send("api", f"/api/session/{found['session_id']}/status", method="GET").json["budget_usd"] == 3.0
+
+
+def test_an_address_takes_its_object_with_the_options(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.plan.url("storage"))
+    bucket, name = running.plan.topology.bucket_names()["UPLOAD_BUCKET"], "artists/direct/list.csv"
+    address = CloudStore().upload_address(
+        bucket, name, "text/csv", 8, metadata={"budget": "3"}, origin="http://localhost"
+    )
+    assert objects(running, name) == {}
+    path = address.partition(running.plan.url("storage"))[2]
+    put = running.send("storage", path, method="PUT", body=b"a,b\r\nc,d", headers={"Content-Type": "text/csv"})
+    assert put.status == 200
+    stored = objects(running, name)[name]
+    assert (stored["size"], stored["contentType"], stored["metadata"]) == ("8", "text/csv", {"budget": "3"})
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -17,6 +17,7 @@ from shared.items import Item
 from shared.messages import ItemsNotice
 from shared.options import CallMode, Options
 from shared.pipelines.base import Dialogue
+from shared.progress import items_page
 from shared.upstreams.base import Answer, ErrorClass, Failure, Usage
 from tests.factories import failure, make_session, started
 from tests.fakes import answer
@@ -69,9 +70,7 @@ def _same_request(bench: Workbench, session: UUID) -> None:
 
 
 def _item(bench: Workbench, session: UUID) -> Item:
-    row = bench.db.rows(
-        "items_page", session=session, after=0, outcome=None, state=None, size=1
-    )[0]  # fmt: skip
+    row = items_page(bench.db, session, limit=1)[0][0]
     return Item(session=session, number=1, attempt=1, key=row["key"], input=row["input"], failures=0, snoozes=0,
                 round=1, kept=None)  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from cli.demo import SAMPLE
+from shared.progress import items_page
 from tests.workbench import Workbench, artist_id
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,7 +35,7 @@ EXPECTED = {
 
 
 def items(bench: Workbench, session: UUID) -> list[dict[str, Any]]:
-    return bench.db.rows("items_page", session=session, after=0, outcome=None, state=None, size=1000)
+    return items_page(bench.db, session, limit=1000)[0]
 
 
 def test_every_spelling_of_a_uuid_is_accepted_and_stored_in_the_usual_one(bench: Workbench) -> None:

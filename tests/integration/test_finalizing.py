@@ -88,9 +88,9 @@ def test_pages_do_not_show_in_the_results(bench: Workbench) -> None:
     from shared.results import result_lines
 
     session = bench.drop(HEADER + b"".join(b"x,y,z\n" for _ in range(7)))
-    for lines in (result_lines, lambda *a, pipeline, page=5_000: reject_lines(*a, page=page)):
-        whole = b"".join(lines(bench.db, session, pipeline="artists"))
-        assert b"".join(lines(bench.db, session, pipeline="artists", page=2)) == whole
+    for lines in (result_lines, lambda *a, pipeline, minimal, page=5_000: reject_lines(*a, page=page)):
+        whole = b"".join(lines(bench.db, session, pipeline="artists", minimal=False))
+        assert b"".join(lines(bench.db, session, pipeline="artists", minimal=False, page=2)) == whole
         assert whole.count(b"\n") >= 7
 
 

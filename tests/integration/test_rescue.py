@@ -138,7 +138,7 @@ def test_a_retired_lease_leaves_its_call_unknown_and_reserved(bench: Workbench) 
     assert bench.facts(session)["reserved"] == RESERVE
     assert [bench.item(session, n)["state"] for n in (1, 2)] == ["retryable", "retryable"]
     assert bench.item(session)["failures"] == 0
-    assert bench.sessions.status(session)["calls"] == {"unknown": 1}
+    assert bench.sessions.status(session)["calls"] == {"started": 0, "unknown": 1}
     assert bench.run(session)["status"] == "completed"
     bench.assert_sound(session)
 

@@ -9,7 +9,8 @@ from shared.sql import names, statement
 # Templates are prepared whole; their fragments are no statements; COPY cannot be prepared, ingest's tests run it.
 WHOLE = {
     "settle": ["settle/artists", "settle/movies", "settle/none"], "artists_domain": [], "movies_domain": [],
-    "none_domain": [], "copy_items": [],
+    "none_domain": [], "copy_items": [], "results": ["results/artists", "results/movies"],
+    "settled_results": ["settled_results/artists", "settled_results/movies"], "artists_lines": [], "movies_lines": [],
 }  # fmt: skip
 
 
