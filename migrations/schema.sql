@@ -158,8 +158,8 @@ CREATE INDEX items_out ON items (session_id, item_no) WHERE dispatched_at IS NOT
 CREATE INDEX items_running ON items (session_id, item_no) WHERE state = 'running';
 CREATE INDEX items_retryable ON items (session_id, item_no) WHERE state = 'retryable';
 CREATE INDEX items_in_settle_order ON items (session_id, settled_in, item_no) WHERE finalized_at IS NOT NULL;
-CREATE INDEX items_unusual ON items (session_id, outcome, item_no)
-    WHERE outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected');
+CREATE INDEX items_by_outcome ON items (session_id, outcome, item_no)
+    WHERE outcome <> 'enriched';
 
 CREATE FUNCTION stamp_settled() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

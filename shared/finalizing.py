@@ -24,7 +24,7 @@ from shared.pipelines.base import ARCHIVE
 from shared.quoting import Quoter
 from shared.rejects import reject_lines, session_of_name
 from shared.results import is_minimal, result_lines
-from shared.resuming import count_missing
+from shared.resuming import count_missing, resumed_summary
 from shared.spans import span
 from shared.states import TOO_MANY_FAILED, FileState, Outcome, SessionStatus
 from shared.storage import Store
@@ -80,7 +80,7 @@ class Finalizer:
             self._mend(session, standing["epoch"])
             return None
         log("INFO", "Session finalized", status=done["status"], counts=counts)
-        self._db.rows("fold_tallies", session=session)
+        self._db.rows("fold_tallies", session=session, quiet=0)
         return SessionStatus(done["status"])
 
     def _found(self, session: UUID, quoter: Quoter) -> Row | None:
@@ -122,7 +122,7 @@ class Finalizer:
             "spent_usd": found["spent"] / 1_000_000,
             **(own or {}),
             "quote": found["quote"],
-            "resumed": found["resumed"],
+            "resumed": resumed_summary(found["resumed"]),
             **self._changes(session, slug),
             "files": [
                 {

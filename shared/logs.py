@@ -58,7 +58,8 @@ def mask(values: Iterable[str]) -> None:
     """Have these secrets, as they are or as JSON and addresses spell them, replaced wherever a line holds one."""
     for value in values:
         if len(value) >= SHORTEST_SECRET:
-            _secrets.update(spelled for form in (value, quote(value, safe="")) for spelled in _in_json(form))
+            _secrets.extend(spelled for form in (value, quote(value, safe="")) for spelled in _in_json(form))
+    _secrets[:] = sorted({*_secrets}, key=len, reverse=True)  # one may be the beginning of another
 
 
 def _in_json(text: str) -> set[str]:
@@ -121,6 +122,6 @@ def _plain(value: Any) -> str:
 
 
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
-_secrets: set[str] = set()
+_secrets: list[str] = []
 _whole = threading.Lock()  # a line longer than a pipe takes at once must not be cut in two by another thread's
 _lines = _Lines(None, [_complete, _as_text, _mask], {})

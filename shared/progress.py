@@ -7,15 +7,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from shared.db import Database, Row
-from shared.states import Outcome
+from shared.states import ItemState, Outcome
 
 POINTS: Final = 200
-MOST: Final = 100_000  # items of an outcome whose errors are grouped; a few hundred milliseconds
-LOOKED_AT: Final = 20_000  # items a search looks at per request; about 60 ms
-# Outcomes few items have; an index holds them (migration 0007).
-UNUSUAL: Final = frozenset(
-    {Outcome.FAILED, Outcome.NOT_FOUND, Outcome.NEEDS_REVIEW, Outcome.SKIPPED, Outcome.CANCELLED, Outcome.REJECTED}
-)
+MOST: Final = 20_000  # items of an outcome whose errors are grouped; about 50 ms
+GROUPS: Final = 200
+LOOKED_AT: Final = 20_000  # items a search looks at per request; about 20 ms
+OPEN: Final = (ItemState.AVAILABLE, ItemState.RUNNING, ItemState.RETRYABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +62,9 @@ def progress(db: Database, session: UUID) -> dict[str, Any]:
 def error_groups(db: Database, session: UUID) -> dict[str, Any]:
     """Failed, rejected and unclear items grouped by what went wrong, each group with its first item.
 
-    `complete` is false where there are more than were looked at (100,000 of an outcome).
+    `complete` is false where there are more than were looked at (20,000 of an outcome), or more than 200 groups.
     """
-    rows = db.rows("error_groups", session=session, most=MOST)
+    rows = db.rows("error_groups", session=session, most=MOST, groups=GROUPS + 1)
     looked_at: dict[str, int] = {}
     for row in rows:
         looked_at[row["outcome"]] = looked_at.get(row["outcome"], 0) + int(row["items"])
@@ -79,9 +77,9 @@ def error_groups(db: Database, session: UUID) -> dict[str, Any]:
                 "items": int(row["items"]),
                 "example": {name: row[name] for name in example},
             }
-            for row in rows
+            for row in rows[:GROUPS]
         ],
-        "complete": all(items < MOST for items in looked_at.values()),
+        "complete": len(rows) <= GROUPS and all(items < MOST for items in looked_at.values()),
     }
 
 
@@ -95,19 +93,23 @@ def items_page(
     text: str | None = None,
     after: int = 0,
     limit: int = 100,
-    total: int = 0,
 ) -> tuple[list[Row], int | None]:
     """A page of items and where the next begins, None after the last.
 
-    With a text a page looks at 20,000 item numbers of the session's `total`: it may be empty and still have a next.
+    Where no index finds them a page looks at 20,000 item numbers only: it may be empty and still have a next.
     """
-    chosen = {"session": session, "outcome": outcome, "error_code": error_code, "after": after, "size": limit + 1}
-    if outcome in UNUSUAL and state is None and text is None:
-        rows = db.rows("unusual_items_page", **chosen)
+    page = {"session": session, "after": after, "size": limit + 1}
+    chosen = {"outcome": outcome, "state": state, "error_code": error_code, "text": text}
+    given = {name for name, value in chosen.items() if value is not None}
+    beyond: int | None = None
+    if not given:
+        rows = db.rows("items_page", **page)
+    elif given <= {"outcome", "error_code"} and outcome not in (None, Outcome.ENRICHED):
+        rows = db.rows("ended_items_page", outcome=outcome, error_code=error_code, **page)
+    elif given == {"state"} and state in OPEN:
+        rows = db.rows("open_items_page", state=state, **page)
     else:
-        rows = db.rows("items_page", state=state, text=text, looked_at=LOOKED_AT, **chosen)
-    if len(rows) > limit:
-        return rows[:limit], rows[limit - 1]["item_no"]
-    if text is not None and after + LOOKED_AT < total:
-        return rows, after + LOOKED_AT
-    return rows, None
+        rows = db.rows("items_between", upto=after + LOOKED_AT, **chosen, **page)
+        size = db.row("session_size", session=session)
+        beyond = after + LOOKED_AT if size is not None and after + LOOKED_AT < size["items"] else None
+    return (rows[:limit], rows[limit - 1]["item_no"]) if len(rows) > limit else (rows, beyond)

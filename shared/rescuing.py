@@ -26,6 +26,7 @@ from shared.tracing import about
 
 ROUND_EVERY = 2.0
 MOST_COUNTED = 10_000_000  # failed items of a session
+TALLIES_QUIET = 40  # seconds; a statement takes 30 at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +81,7 @@ class Rescuer:
                         self._sessions.end_cancelled(row["id"])
                     else:
                         dispatched += self._dispatcher.nudge(row["id"]).dispatched
-                    self._db.rows("fold_tallies", session=row["id"])
+                    self._db.rows("fold_tallies", session=row["id"], quiet=TALLIES_QUIET)
                     # Last: counting many failed rows may take too long, and that must keep no session from going on.
                     stop_if_too_many_failed(self._db, row["id"], most=MOST_COUNTED)
                 except DatabaseError as error:  # one that is stuck keeps none of the others from being rescued
@@ -133,6 +134,7 @@ class Rescuer:
         """Remove the items and results of sessions past their 30 days; what cannot be removed now is left for later."""
         with contextlib.suppress(StatementFailed):  # what only saves requests stops no rescue
             self._db.rows("forget_answers")
+        self._db.rows("abandon_uploads")
         expired = 0
         for row in self._db.rows("expired_sessions"):
             session: UUID = row["id"]
@@ -147,5 +149,6 @@ class Rescuer:
             while (removed := self._db.row("remove_resumed_rows", session=session)) and removed["removed"]:
                 pass
             self._db.rows("mark_expired", session=session)
+            self._db.rows("fold_tallies", session=session, quiet=0)
             expired += 1
         return expired

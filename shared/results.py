@@ -21,7 +21,7 @@ from shared.pipelines import PIPELINES
 PAGE = 5_000
 GROUPED_PAGE = 1_000  # of items that share their lines' facts with others
 
-_CURSOR = re.compile(r"s(\d{1,19})(?:\.(\d{1,18}))?")
+CURSOR = r"s[0-9]{1,18}(?:\.[0-9]{1,18})?"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -34,10 +34,10 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """The cursor a text spells, such as s0 or s7421.17; raises InputError."""
-        found = _CURSOR.fullmatch(text)
-        if found is None:
+        if re.fullmatch(CURSOR, text) is None:
             raise InputError(f"{text[:60]!r} is no cursor; begin with s0 and go on with what Rowlift-Next says.")
-        return cls(xid=int(found[1]), item=int(found[2] or 0))
+        xid, _, item = text[1:].partition(".")
+        return cls(xid=int(xid), item=int(item or 0))
 
     def __str__(self) -> str:
         return f"s{self.xid}.{self.item}" if self.item else f"s{self.xid}"
@@ -108,7 +108,9 @@ class _Pages:
 
     def page(self, after: Cursor, size: int) -> tuple[bytes, int, Cursor]:
         """The lines behind a cursor, how many they are, and the cursor behind them."""
-        row = self._db.row(self._statement, xid=str(after.xid), after=after.item, size=size, **self._params)
+        with self._db.transaction() as transaction:
+            transaction.rows("plan_without_values")
+            row = transaction.row(self._statement, xid=str(after.xid), after=after.item, size=size, **self._params)
         if row is None or not row["n"]:
             return b"", 0, after
         return row["lines"].encode() + b"\n", row["n"], Cursor(xid=int(row["last_xid"]), item=row["last_item"])

@@ -116,6 +116,11 @@ class _Ended:
     told: Told
 
 
+def resumed_summary(kept: Row | None) -> Row | None:
+    """What people are told of what a session resumes: not how far its loading has come."""
+    return kept and {name: value for name, value in kept.items() if name != "loading"}
+
+
 class Resumption:
     """What a session resumes, as the reader of one of its files loads it."""
 

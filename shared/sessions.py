@@ -17,6 +17,7 @@ from shared.payment import payment
 from shared.pipelines import PIPELINES
 from shared.progress import Standing, items_page, standing
 from shared.quoting import Quoter
+from shared.resuming import resumed_summary
 from shared.states import TOO_MANY_FAILED, Hold, ItemState, Outcome, SessionStatus
 
 CANCEL_SECONDS = 20.0
@@ -133,7 +134,7 @@ class Sessions:
             "budget_usd": None if found["budget"] is None else found["budget"] / MICROS,
             "quote": found["quote"],
             "calls": stands.uncertain_calls,
-            "resumed": found["resumed"],
+            "resumed": resumed_summary(found["resumed"]),
             "items_per_second": per_second,
             "eta_seconds": _eta(found["status"], opened, per_second),
             "bound_by": self._bound_by(found, opened, stands.running, upstream),
@@ -329,7 +330,7 @@ def _eta(status: str, opened: int, per_second: float) -> float | None:
     if not opened:
         return 0.0
     moves = status in (SessionStatus.ENRICHING, SessionStatus.PROCESSING)
-    return round(opened / per_second, 1) if moves and per_second else None
+    return round(opened / per_second, 1) if moves and per_second > 0 else None
 
 
 def _breaker(stands: Row | None) -> Row | None:

@@ -60,12 +60,6 @@ def traceparent(trace_id: str | None) -> str | None:
     return f"00-{trace_id}-{span_id}-{'01' if is_sampled(trace_id) else '00'}"
 
 
-def trace_of(value: str | None) -> str | None:
-    """The trace id a `traceparent` carries, or None."""
-    found = _TRACEPARENT.match(value or "")
-    return found[1] if found else None
-
-
 def sample(share: float) -> None:
     """Have this share of all sessions traced with spans."""
     global _share

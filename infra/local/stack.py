@@ -215,9 +215,12 @@ class Supervisor:
         }
 
     def _stop(self) -> None:
-        """Those who make work first, then those who do it, then what they work with."""
+        """Those who make work first, then those who do it, then what they work with.
+
+        Upstreams are among the last: seen to be away by functions that still work, they would leave a breaker open.
+        """
         self._say("stopping")
-        base = ("postgres", "storage", "pubsub")
+        base = ("postgres", "storage", "pubsub", "openai", "tmdb")
         first = [name for name in self._family.children if name not in base]
         for names in (first, [name for name in base if name in self._family.children]):
             if names:

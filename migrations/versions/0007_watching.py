@@ -1,6 +1,7 @@
 """Counters, settle order, who did what, and rows held by an earlier file. Safe before the code that uses it.
 
-Rewrites table items once: stop the functions for it where it holds many millions of rows.
+Builds an index over table items and counts its rows while nobody may write: stop the functions where it holds many
+millions.
 """
 
 from alembic import op
@@ -36,8 +37,8 @@ $$
     op.execute("DROP INDEX items_failed")
     op.execute(
         """
-        CREATE INDEX items_unusual ON items (session_id, outcome, item_no)
-         WHERE outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected')
+        CREATE INDEX items_by_outcome ON items (session_id, outcome, item_no)
+         WHERE outcome <> 'enriched'
         """
     )
     op.execute(
@@ -151,7 +152,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION tally_changed_items")
     op.execute("DROP FUNCTION tally_made_items")
     op.execute("DROP TABLE tallies")
-    op.execute("DROP INDEX items_unusual")
+    op.execute("DROP INDEX items_by_outcome")
     op.execute("CREATE INDEX items_failed ON items (session_id, item_no) WHERE outcome = 'failed'")
     op.execute("DROP INDEX items_in_settle_order")
     op.execute("DROP TRIGGER items_stamp_settled ON items")

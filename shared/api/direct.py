@@ -10,6 +10,8 @@ from shared.api.uploads import Destination, Upload, Uploads, content_type, uploa
 from shared.config import Settings
 from shared.db import Database
 from shared.errors import Conflict
+from shared.pipelines import PIPELINES
+from shared.problems import Fault
 from shared.storage import Store
 
 
@@ -22,7 +24,11 @@ def planned(body: DirectBody) -> Upload[PlannedFile]:
     """What a body asks for; raises InvalidRequest with every fault."""
     spelled = {name.strip().lower().replace("-", "_"): _spelled(value) for name, value in body.options.items()}
     fields = {**spelled, "pipeline": body.pipeline} | ({"export": body.export} if body.export else {})
-    return upload_of(fields, body.files, [])
+    known = PIPELINES.get(body.pipeline)
+    faults = []
+    if known is not None and known.grouping is None and len(body.files) > 1:  # the first to come would end the session
+        faults.append(Fault(field="files", message=f"ask for one at a time: {body.pipeline} makes a session of each"))
+    return upload_of(fields, body.files, faults)
 
 
 class DirectUploads:

@@ -164,7 +164,7 @@ def _films(reading: Reading, acting: Acting) -> tuple[Operation, ...]:
         Operation(
             name="movies_summary", tag="films", summary="Films by year, rating and genre",
             path=f"{ONE}/movies/summary", handle=reading.movies_summary, answer=film_answers.FilmsSummary,
-            refuses=shown,
+            refuses=shown, keeps=True,
         ),
         Operation(
             name="movie", tag="films", summary="One film with its diary, reviews and candidates",

@@ -13,8 +13,8 @@ from shared.api.movies import check_shown, links, one_of, page_of
 from shared.config import Settings
 from shared.db import Database, Row
 from shared.payment import calls_page, item_document, payment
-from shared.progress import error_groups, items_page, progress, standing
-from shared.resuming import findings
+from shared.progress import error_groups, items_page, progress
+from shared.resuming import findings, resumed_summary
 from shared.sessions import Sessions, known_session
 
 
@@ -88,7 +88,6 @@ class Reading:
         page, more = items_page(
             self._db,
             known,
-            total=0 if query.q is None else standing(self._db, known).total,
             outcome=query.outcome,
             state=query.state,
             error_code=query.error_code,
@@ -141,7 +140,7 @@ class Reading:
         rows = findings(self._db, found["id"], after=query.after, limit=query.limit + 1)
         page, more = rows[: query.limit], len(rows) > query.limit
         return json_response(
-            {"summary": found["resumed"], "findings": page, "next": page[-1]["line"] if more else None}
+            {"summary": resumed_summary(found["resumed"]), "findings": page, "next": page[-1]["line"] if more else None}
         )
 
     def audit(self, ask: Ask, session: str) -> Response:

@@ -21,6 +21,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import InputError
 from shared.problems import NOT_JSON, Fault, InvalidRequest
+from shared.results import CURSOR
 from shared.sessions import REPROCESSABLE
 from shared.states import CallState, ItemState, Outcome
 from shared.text import clean
@@ -126,7 +127,7 @@ class ItemsQuery(Query):
 class ResultsQuery(Query):
     """Which results, and as what: all, those of items numbered above `after`, or those settled behind a cursor."""
 
-    after: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,18}|s[0-9]{1,18}(\.[0-9]{1,18})?)$")] | None = None
+    after: Annotated[str, StringConstraints(pattern=rf"^([0-9]{{1,18}}|{CURSOR})$")] | None = None
     limit: int | None = Field(default=None, ge=1, le=5_000)
     format: Literal["jsonl", "csv"] = "jsonl"
     formulas: Formulas = "guard"

@@ -52,7 +52,7 @@ export function Rows({ status, pulse, filter, setFilter, open }) {
       for (let from = after; ; ) {
         const page = await get(sessionPath(id, `/items${query({ ...fixed, after: from || null })}`), { signal: mine.signal });
         if (mine.signal.aborted) return;
-        if (page.items.length || page.next === null || !wanted) {
+        if (page.items.length || page.next === null) {
           setSeen(page);
           setBusy(false);
           setLooked(null);
@@ -60,7 +60,7 @@ export function Rows({ status, pulse, filter, setFilter, open }) {
           if (wanted && !quietly) speak(page.items.length ? `${counted(page.items.length, "row")} found.` : "Nothing found.");
           return;
         }
-        from = page.next; // the search looks at a bounded number of rows at a time
+        from = page.next; // where no index finds them, a bounded number of rows is looked at at a time
         setSeen({ items: [], next: page.next });
         setLooked(page.next);
       }
@@ -102,7 +102,7 @@ export function Rows({ status, pulse, filter, setFilter, open }) {
       </div>
       <form role="search" onSubmit=${(event) => { event.preventDefault(); begin(); setWanted(text.trim()); }}>
         <label class="unseen" for="search">Search rows</label>
-        <input id="search" type="search" placeholder="Search rows" value=${text} maxlength="200" onInput=${(event) => setText(event.target.value)} />
+        <input id="search" type="search" placeholder="Search rows" value=${text} maxlength="100" onInput=${(event) => setText(event.target.value)} />
       </form>
     </div>
     ${filter.error_code ? html`<p class="narrowed">Only rows with error <code>${filter.error_code}</code>

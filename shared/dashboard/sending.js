@@ -20,15 +20,19 @@ async function sendForm({ files, pipeline, exportName, options, signal, told }) 
   return JSON.parse(found.responseText);
 }
 
+// Files that are no export are a session each; answers the document of the last.
 async function sendDirect({ files, pipeline, exportName, options, signal, told }) {
-  const named = files.map((file) => ({ name: file.name, size: file.body.size }));
-  const taken = await post("/api/upload/direct", { pipeline, ...(exportName ? { export: exportName } : {}), options, files: named });
-  const total = named.reduce((sum, file) => sum + file.size, 0);
+  const total = files.reduce((sum, file) => sum + file.body.size, 0);
   let before = 0;
-  for (const [at, place] of taken.files.entries()) {
-    const { body } = files[at];
-    await sendWhole(place, body, { signal, told: (now) => told({ ...now, sent: before + now.sent, total }) });
-    before += body.size;
+  let taken;
+  for (const together of exportName ? [files] : files.map((file) => [file])) {
+    const named = together.map((file) => ({ name: file.name, size: file.body.size }));
+    taken = await post("/api/upload/direct", { pipeline, ...(exportName ? { export: exportName } : {}), options, files: named });
+    for (const [at, place] of taken.files.entries()) {
+      const { body } = together[at];
+      await sendWhole(place, body, { signal, told: (now) => told({ ...now, sent: before + now.sent, total }) });
+      before += body.size;
+    }
   }
   return taken;
 }

@@ -11,7 +11,7 @@ export function Sessions() {
   const [before, setBefore] = useState([]); // the pages that were left behind
   const at = before.at(-1) ?? null;
   const load = (signal) => get(`/api/sessions${query({ limit: SHOWN, before: at })}`, { signal });
-  const every = (page) => (page.sessions.some(works) ? 1000 : 10_000);
+  const every = (page) => (page.sessions.some(moves) ? 1000 : 10_000);
   const { value, outage, problem, again } = usePoll(load, every, at ?? "");
   const sessions = value?.sessions ?? [];
   return html`<${Card} title="Sessions" id="sessions" wide>
@@ -29,6 +29,9 @@ export function Sessions() {
       : null}
   </${Card}>`;
 }
+
+// What was announced and has not come for an hour hardly comes in the next second.
+const moves = (one) => works(one) && (one.status !== "uploading" || Date.now() - Date.parse(one.created_at) < 3_600_000);
 
 const Table = ({ sessions }) => html`<table class="listing sessions">
   <thead><tr><th scope="col">Session</th><th scope="col">Status</th><th scope="col">Progress</th>

@@ -68,4 +68,5 @@ class Exports:
             transaction.rows("drop_entries", **films, first=made.first)
             transaction.rows("store_diary", **films)
             transaction.rows("store_reviews", **films)
+        transaction.rows("renew_settled_films", **films)
         return touched

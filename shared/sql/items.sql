@@ -283,24 +283,55 @@ WITH locked AS MATERIALIZED (
 SELECT item_no, attempt, key, state, outcome FROM noted;
 
 -- name: items_page
--- Items of a session in item order, filtered, for people. With a text only :looked_at item numbers are looked at;
--- those whose key begins with it, or whose input holds it, are found.
+-- Items of a session in item order, for people. One statement for each way they are found: with filters that may be left
+-- out, the plan that is kept for all of them read 300,000 items for a page of 25.
 SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
        error_code, error_message, parent
   FROM items
  WHERE session_id = :session::uuid AND item_no > :after::bigint
-   AND (:text::text IS NULL OR item_no <= :after::bigint + :looked_at::bigint)
-   AND (:outcome::text IS NULL OR outcome = :outcome) AND (:state::text IS NULL OR state = :state)
-   AND (:error_code::text IS NULL OR error_code = :error_code OR code = :error_code)
-   AND (:text::text IS NULL OR starts_with(key, :text) OR strpos(lower(input::text), lower(:text)) > 0)
  ORDER BY item_no LIMIT :size::integer;
 
--- name: unusual_items_page
--- The same for an outcome that few items have, found by its index.
+-- name: ended_items_page
+-- Those of an outcome that few items have, found by its index; of one error, if that is asked for.
 SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
        error_code, error_message, parent
   FROM items
- WHERE session_id = :session::uuid AND outcome = :outcome AND item_no > :after::bigint
-   AND outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected')
+ WHERE session_id = :session::uuid AND outcome = :outcome AND item_no > :after::bigint AND outcome <> 'enriched'
    AND (:error_code::text IS NULL OR error_code = :error_code OR code = :error_code)
+ ORDER BY item_no LIMIT :size::integer;
+
+-- name: open_items_page
+-- Those that wait or run, each state by its index; the parts for other states are not run.
+WITH found AS MATERIALIZED (
+    SELECT item_no FROM (
+       (SELECT item_no FROM items
+         WHERE :state::text = 'running' AND session_id = :session::uuid AND state = 'running' AND item_no > :after::bigint
+         ORDER BY item_no LIMIT :size::integer)
+        UNION ALL
+       (SELECT item_no FROM items
+         WHERE :state::text = 'retryable' AND session_id = :session::uuid AND state = 'retryable' AND item_no > :after::bigint
+         ORDER BY item_no LIMIT :size::integer)
+        UNION ALL
+       (SELECT item_no FROM items
+         WHERE :state::text = 'available' AND session_id = :session::uuid AND state = 'available' AND dispatched_at IS NOT NULL AND item_no > :after::bigint
+         ORDER BY item_no LIMIT :size::integer)
+        UNION ALL
+       (SELECT item_no FROM items
+         WHERE :state::text = 'available' AND session_id = :session::uuid AND state = 'available' AND dispatched_at IS NULL AND item_no > :after::bigint
+         ORDER BY item_no LIMIT :size::integer)
+    ) parts ORDER BY item_no LIMIT :size::integer
+)
+SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
+       error_code, error_message, parent
+  FROM items WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM found)) ORDER BY item_no;
+
+-- name: items_between
+-- Those among some numbers that fit: their key begins with a text or their input holds it, and what else is given.
+SELECT item_no, file, line, key, input, state, outcome, code, attempt, failures, round, due_at, finalized_at, result,
+       error_code, error_message, parent
+  FROM items
+ WHERE session_id = :session::uuid AND item_no > :after::bigint AND item_no <= :upto::bigint
+   AND (:outcome::text IS NULL OR outcome = :outcome) AND (:state::text IS NULL OR state = :state)
+   AND (:error_code::text IS NULL OR error_code = :error_code OR code = :error_code)
+   AND (:text::text IS NULL OR starts_with(key, :text) OR strpos(lower(input::text), lower(:text)) > 0)
  ORDER BY item_no LIMIT :size::integer;

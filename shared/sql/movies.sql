@@ -153,6 +153,18 @@ UPDATE items
  WHERE items.session_id = :session::uuid AND items.item_no = asking.item_no AND asking.asked <> asking.asked_before
    AND (items.code IS DISTINCT FROM 'resumed' OR asking.asked LIKE 'decided %');  -- nobody asked for that one
 
+-- name: renew_settled_films
+-- Have the lines of films that were settled before come again in settle order: they may say more now.
+WITH locked AS MATERIALIZED (
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND key = ANY (ARRAY (SELECT jsonb_array_elements_text(:films::jsonb)))
+       AND outcome IS DISTINCT FROM 'duplicate' AND outcome IS DISTINCT FROM 'merged' AND outcome IS DISTINCT FROM 'rejected'
+       AND finalized_at IS NOT NULL AND settled_in <> pg_current_xact_id()
+     ORDER BY item_no FOR NO KEY UPDATE
+)
+UPDATE items SET settled_in = pg_current_xact_id()
+ WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM locked));
+
 -- name: drop_former_movies
 -- Items that own no film any more have no row among the films.
 DELETE FROM movies WHERE session_id = :session::uuid AND item_no = ANY (:item_nos::bigint[]);

@@ -86,18 +86,21 @@ WITH tally AS (
 )
 SELECT sessions.next_item_no - 1 AS total,
        (SELECT coalesce(jsonb_object_agg(outcome, items), '{}') FROM tally WHERE items <> 0) AS outcomes,
-       (SELECT coalesce(sum(recent), 0)::bigint FROM tally WHERE outcome NOT IN ('duplicate', 'merged', 'rejected')) AS recent,
+       (SELECT greatest(0, coalesce(sum(recent), 0))::bigint FROM tally WHERE outcome NOT IN ('duplicate', 'merged', 'rejected')) AS recent,
        extract(epoch FROM now() - greatest(sessions.created_at, date_bin('5 seconds', now() - interval '10 seconds', timestamptz '2000-01-01 00:00Z')))::double precision AS seconds,
        (SELECT count(*) FROM items WHERE session_id = :session::uuid AND state = 'running') AS running,
        (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM uncertain) AS calls
   FROM sessions WHERE id = :session::uuid;
 
 -- name: session_progress
--- Items settled over time, at most :points sums of equal spans (whole multiples of five seconds), oldest first. Records
--- that are no work of their own are left out. A span in which more was opened again than settled counts as none.
-WITH span AS (
-    SELECT min(at) AS since, greatest(5, ceil(extract(epoch FROM max(at) - min(at)) / 5 / :points::integer) * 5) AS seconds
+-- Items settled over time, at most :points sums of equal spans, oldest first: whole multiples of five seconds, or of the
+-- minutes that old counters are folded to. Records that are no work of their own are left out. A span in which more was
+-- opened again than settled counts as none.
+WITH ends AS (
+    SELECT min(at) AS since, max(at) AS until, CASE WHEN min(at) < now() - interval '1 hour' THEN 60 ELSE 5 END AS step
       FROM tallies WHERE session_id = :session::uuid AND outcome NOT IN ('duplicate', 'merged', 'rejected')
+), span AS (
+    SELECT since, greatest(step, ceil(extract(epoch FROM until - since) / step / :points::integer) * step) AS seconds FROM ends
 )
 SELECT seconds::double precision AS seconds, date_bin(seconds * interval '1 second', at, since) AS at,
        greatest(0, sum(items))::bigint AS settled, greatest(0, coalesce(sum(items) FILTER (WHERE outcome = 'failed'), 0))::bigint AS failed
@@ -106,17 +109,21 @@ SELECT seconds::double precision AS seconds, date_bin(seconds * interval '1 seco
  GROUP BY 1, 2 ORDER BY 2;
 
 -- name: fold_tallies
--- Make one row of the counters of each outcome and five seconds that nobody adds to any more.
+-- Make one row of the counters of each outcome and five seconds, or minute where they are older than an hour. Those of
+-- the last :quiet seconds are left: others are added to them.
 WITH several AS MATERIALIZED (
-    SELECT at, outcome FROM tallies WHERE session_id = :session::uuid AND at < now() - interval '40 seconds'
-     GROUP BY at, outcome HAVING count(*) > 1 LIMIT 1000
+    SELECT array_agg(DISTINCT at) AS moments, folded, outcome
+      FROM (SELECT at, outcome, CASE WHEN at < now() - interval '1 hour'
+                                     THEN date_bin('1 minute', at, timestamptz '2000-01-01 00:00Z') ELSE at END AS folded
+              FROM tallies WHERE session_id = :session::uuid AND at < now() - :quiet * interval '1 second') old
+     GROUP BY folded, outcome HAVING count(*) > 1 LIMIT 1000
 ), gone AS (
     DELETE FROM tallies USING several
-     WHERE tallies.session_id = :session::uuid AND tallies.at = several.at AND tallies.outcome = several.outcome
-    RETURNING tallies.at, tallies.outcome, tallies.items
+     WHERE tallies.session_id = :session::uuid AND tallies.at = ANY (several.moments) AND tallies.outcome = several.outcome
+    RETURNING several.folded, tallies.outcome, tallies.items
 )
 INSERT INTO tallies (session_id, at, outcome, items)
-SELECT :session::uuid, at, outcome, sum(items) FROM gone GROUP BY at, outcome;
+SELECT :session::uuid, folded, outcome, sum(items) FROM gone GROUP BY folded, outcome;
 
 -- name: error_groups
 -- The errors of a session's items in groups, the largest first, each with its first item. At most :most items of each
@@ -126,14 +133,14 @@ WITH looked_at AS MATERIALIZED (
       FROM unnest(ARRAY['failed', 'rejected', 'needs_review', 'not_found']) chosen
      CROSS JOIN LATERAL (SELECT item_no, outcome, error_code, code FROM items
                           WHERE session_id = :session::uuid AND items.outcome = chosen
-                            AND items.outcome IN ('failed', 'not_found', 'needs_review', 'skipped', 'cancelled', 'rejected')
+                            AND items.outcome <> 'enriched'
                           ORDER BY item_no LIMIT :most::integer) found
 ), grouped AS (
     SELECT outcome, error_code, count(*) AS items, min(item_no) AS first FROM looked_at GROUP BY outcome, error_code
 )
 SELECT grouped.outcome, grouped.error_code, grouped.items, items.item_no, items.line, items.key, items.error_message
   FROM grouped JOIN items ON items.session_id = :session::uuid AND items.item_no = grouped.first
- ORDER BY grouped.items DESC, grouped.outcome, grouped.error_code LIMIT 200;
+ ORDER BY grouped.items DESC, grouped.outcome, grouped.error_code LIMIT :groups::integer;
 
 -- name: session_files
 -- The files of a session with how far each was read.
@@ -292,7 +299,9 @@ RETURNING status;
 -- Every session that still has something to be done for it, oldest first.
 SELECT id, pipeline, trace_id, cancelled_at IS NOT NULL AS cancelled,
        cancelled_at IS NULL AND (hold IS NOT NULL OR status IN ('uploading', 'failed') OR status = 'quoted' AND quoted_epoch = epoch) AS waits_for_a_person
-  FROM sessions WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL ORDER BY created_at;
+  FROM sessions
+ WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL AND (files_known > 0 OR cancelled_at IS NOT NULL)
+ ORDER BY created_at;
 
 -- name: expired_sessions
 -- Sessions whose 30 days are over and whose items are still there.
@@ -319,8 +328,23 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT count(*) AS removed FROM gone;
 
+-- name: abandon_uploads
+-- Cancel sessions that were announced long ago and whose files never came: an address to upload to lasts a week.
+UPDATE sessions
+   SET cancelled_at = now(), error_code = 'input.never_came', error_message = 'The files that were announced never came.', updated_at = now()
+ WHERE files_known = 0 AND cancelled_at IS NULL AND expired_at IS NULL AND completed_epoch IS DISTINCT FROM epoch
+   AND created_at < now() - interval '8 days';
+
 -- name: mark_expired
--- Remember that a session's items and results are gone; one that never ended is cancelled.
+-- Remember that a session's items and results are gone; one that never ended is cancelled, and so are the items it had
+-- open, for those who look at its counts.
+WITH left_open AS (
+    INSERT INTO tallies (session_id, at, outcome, items)
+    SELECT id, date_bin('5 seconds', now(), timestamptz '2000-01-01 00:00Z'), 'cancelled', left_over
+      FROM (SELECT id, next_item_no - 1 - (SELECT coalesce(sum(items), 0) FROM tallies WHERE session_id = :session::uuid) AS left_over
+              FROM sessions WHERE id = :session::uuid AND expired_at IS NULL) counted
+     WHERE left_over > 0
+)
 UPDATE sessions
    SET expired_at = now(), updated_at = now(), completed_epoch = epoch, quote = quote - 'preview',  -- it shows rows
        cancelled_at = CASE WHEN completed_epoch IS DISTINCT FROM epoch THEN coalesce(cancelled_at, now()) ELSE cancelled_at END

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from infra.local.client import Stack
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import WAIT, Visitor
 from tests.e2e.stacks import Deck, topology
 
 # Nothing that reaches outside: no updates, no sync, no look-ups of its own.
@@ -29,6 +29,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("there is no chromium here; `apt-get install chromium` brings one")
+    expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*QUIET])
         yield browser

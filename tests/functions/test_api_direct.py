@@ -58,6 +58,28 @@ def test_an_export_of_several_files_is_one_session(http: Client, bench: Workbenc
     assert all("session" not in one["metadata"] for one in bench.store.addresses.values())
 
 
+def test_files_that_are_a_session_each_are_asked_for_one_by_one(http: Client, bench: Workbench) -> None:
+    """The first of them to come would end the session while the others are on their way."""
+    response = http.post(
+        "/api/upload/direct", json={"pipeline": "artists", "files": [*LIST, {"name": "b.csv", "size": 5}]}
+    )
+    assert "one at a time" in problem(response, 422, "invalid-request")["errors"][0]["message"]
+    assert bench.store.addresses == {}
+
+
+def test_what_was_announced_and_never_came_is_cancelled_after_eight_days(http: Client, bench: Workbench) -> None:
+    session = UUID(opened(http, pipeline="artists", files=LIST)["session_id"])
+    assert bench.rescuer.round().open_sessions == 0
+    bench.pass_time(7 * 86_400)
+    bench.rescuer.round()
+    assert bench.facts(session)["status"] == "uploading"
+    bench.pass_time(86_401)
+    bench.rescuer.round()
+    bench.deliver()
+    status = bench.sessions.status(session)
+    assert (status["status"], status["error_message"]) == ("cancelled", "The files that were announced never came.")
+
+
 def test_it_is_in_the_audit_log(http: Client) -> None:
     found = opened(http, pipeline="artists", files=LIST)
     (entry,) = http.get(f"/api/session/{found['session_id']}/audit").json["entries"]

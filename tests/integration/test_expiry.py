@@ -34,7 +34,8 @@ def test_an_unfinished_session_is_cancelled_when_it_expires(bench: Workbench) ->
     call = started(bench, session)
     bench.pass_time(30 * 86_400 + 1)
     bench.rescuer.round()
-    assert bench.facts(session)["status"] == "cancelled"
+    status = bench.sessions.status(session)
+    assert (status["status"], status["total"], status["open"], status["cancelled"]) == ("cancelled", 8, 0, 8)
     assert settle(bench, enriched(call)) == {1: "gone"}
     assert bench.deliver()
     assert bench.upstream.requests == []

@@ -125,8 +125,12 @@ HOT: dict[str, dict[str, Any]] = {
     "settled_results/artists": {"session": 0, "xid": "700", "after": 100_000, "size": 5_000, "minimal": False,
                                 "horizon": "4000000000"},
     "session_stands": {"session": 0},
-    "unusual_items_page": {"session": 0, "outcome": "failed", "error_code": None, "after": 0, "size": 100},
-    "error_groups": {"session": 0, "most": 1_000},
+    "items_page": {"session": 0, "after": 1_000, "size": 100},
+    "ended_items_page": {"session": 0, "outcome": "failed", "error_code": None, "after": 0, "size": 100},
+    "open_items_page": {"session": 0, "state": "running", "after": 0, "size": 100},
+    "items_between": {"session": 0, "after": 1_000, "upto": 21_000, "outcome": None, "state": None, "error_code": None,
+                      "text": "x", "size": 100},
+    "error_groups": {"session": 0, "most": 1_000, "groups": 201},
     "reprocess_items": {"session": 0, "outcomes": ["enriched"], "error_codes": [], "key": None, "prompt": None,
                         "after": 9},
     "rejects_page": {"session": 0, "after": 0, "size": 5_000, "bytes": 1 << 20},
@@ -163,6 +167,33 @@ def test_the_statements_that_look_for_work_touch_no_settled_item(crowded: tuple[
                         ("retire_leases", "items_running"), ("settle_cancelled", "items_dispatchable")):  # fmt: skip
         params = {key: session if key == "session" else value for key, value in HOT[name].items()}
         assert index in plan(bench, name, **params)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("settled_results/artists", "items_in_settle_order"), ("items_page", "items_pkey"),
+     ("ended_items_page", "items_by_outcome")],
+)  # fmt: skip
+def test_a_page_is_read_in_its_order_and_no_further(crowded: tuple[Workbench, UUID], name: str, index: str) -> None:
+    """As they are planned for good; results in settle order always are."""
+    bench, session = crowded
+    text = generic_plan(bench, name, **{**HOT[name], "session": session})
+    assert re.search(rf"Limit[^\n]*\n\s*->  Index Scan using {index} on items", text), text
+
+
+def test_a_search_reads_the_numbers_it_is_given(crowded: tuple[Workbench, UUID]) -> None:
+    bench, session = crowded
+    for planned in (plan, generic_plan):
+        text = planned(bench, "items_between", **{**HOT["items_between"], "session": session})
+        assert re.search(r"items_pkey.*\n\s*Index Cond: .*item_no > .*item_no <= ", text), text
+
+
+@pytest.mark.parametrize("state", ["running", "retryable", "available"])
+def test_open_items_are_found_by_the_index_of_their_state(crowded: tuple[Workbench, UUID], state: str) -> None:
+    bench, session = crowded
+    text = generic_plan(bench, "open_items_page", **{**HOT["open_items_page"], "session": session, "state": state})
+    for index in ("items_running", "items_retryable", "items_out", "items_dispatchable"):
+        assert f"using {index} on items" in text, text
 
 
 @pytest.mark.parametrize("name", ["changes", "gone"])

@@ -16,6 +16,7 @@ from shared.errors import Conflict, InputError
 from shared.progress import progress, standing
 from shared.results import Cursor, result_lines, settled_lines
 from tests.factories import make_session
+from tests.movies import drop_files, movies_bench, ratings, watched
 from tests.workbench import Workbench, artist_id, artists_csv
 
 SETTLE = """
@@ -153,7 +154,7 @@ def test_counters_say_what_the_items_say(bench: Workbench, moves: list[tuple[int
             f"WHERE session_id = '{session}' AND item_no = {number}"
         )
         bench.execute(f"UPDATE tallies SET at = at - interval '1 minute' WHERE session_id = '{session}'")
-        bench.db.rows("fold_tallies", session=session)
+        bench.db.rows("fold_tallies", session=session, quiet=40)
     stands = standing(bench.db, session)
     rows = bench.execute(
         f"SELECT outcome, count(*) FROM items WHERE session_id = '{session}' AND outcome IS NOT NULL GROUP BY 1"
@@ -170,3 +171,47 @@ def test_item_order_and_settle_order_hold_the_same_lines(bench: Workbench) -> No
     whole = b"".join(result_lines(bench.db, session, pipeline="artists", minimal=False))
     settled = settled_lines(bench.db, session, pipeline="artists", minimal=False, after=Cursor())
     assert sorted(b"".join(settled.pages).splitlines()) == sorted(whole.splitlines())
+
+
+def test_reopened_rows_make_no_rate_negative(bench: Workbench) -> None:
+    session = bench.drop(artists_csv(20))
+    bench.run(session)
+    bench.execute("UPDATE tallies SET at = at - interval '1 minute'")
+    bench.sessions.reprocess(session, outcomes=["enriched"])
+    status = bench.sessions.status(session)
+    assert (status["open"], status["items_per_second"], status["eta_seconds"]) == (20, 0, None)
+
+
+@pytest.mark.parametrize("age", ["1 minute", "3 hours"])
+def test_folded_counters_count_the_same(bench: Workbench, age: str) -> None:
+    session = make_session(bench, 40)
+    for item in range(1, 41):
+        settle(bench, item)
+    bench.execute(f"UPDATE tallies SET at = at - interval '{age}' - floor(random() * 6) * interval '5 seconds'")
+    before = bench.value("SELECT count(*) FROM tallies")
+    bench.db.rows("fold_tallies", session=session, quiet=40)
+    assert bench.value("SELECT count(*) FROM tallies") < before == 40
+    assert standing(bench.db, session).counts["enriched"] == 40
+    points = progress(bench.db, session)
+    assert sum(point["settled"] for point in points["points"]) == 40
+    assert points["seconds_per_point"] % (60 if age == "3 hours" else 5) == 0
+
+
+def test_films_that_learn_more_come_again(bench: Workbench) -> None:
+    films = movies_bench(bench)
+    session = drop_files(films, {"watched.csv": watched(1, 2)})
+    films.run(session)
+
+    def lines(after: Cursor) -> tuple[list[bytes], Cursor]:
+        found = settled_lines(films.db, session, pipeline="movies", minimal=False, after=after)
+        return b"".join(found.pages).splitlines(), found.next
+
+    first, cursor = lines(Cursor())
+    assert len(first) == 2
+    drop_files(films, {"ratings.csv": ratings(1)})
+    films.run(session)
+    more, _ = lines(cursor)
+    assert {orjson.loads(line)["item_no"] for line in more} == {1, 3}
+    last = {orjson.loads(line)["item_no"]: line for line in [*first, *more]}
+    whole = b"".join(result_lines(films.db, session, pipeline="movies", minimal=False))
+    assert sorted(last.values()) == sorted(whole.splitlines())

@@ -47,9 +47,9 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Output:
 
 
 @pytest.fixture
-def secrets(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def secrets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No secret of another test's."""
-    found: set[str] = set()
+    found: list[str] = []
     monkeypatch.setattr(logs, "_secrets", found)
     return found
 
@@ -126,7 +126,7 @@ class TestBinding:
 
 class TestSecrets:
     @pytest.mark.parametrize("secret", ["sk-abcdef", 'pa"ss\\word', "pass/w?rd&1", "geheim-ü-ß"])
-    def test_no_line_holds_one_however_it_came_there(self, secret: str, out: Output, secrets: set[str]) -> None:
+    def test_no_line_holds_one_however_it_came_there(self, secret: str, out: Output, secrets: list[str]) -> None:
         mask([secret])
         try:
             raise ValueError(f"401 for key {secret}")
@@ -139,7 +139,12 @@ class TestSecrets:
         assert out.lines[0]["reason"] == "key ***!"
         assert out.lines[1]["url"] == "postgresql://me:***@db/x"
 
-    def test_what_could_be_a_part_of_any_word_is_left(self, out: Output, secrets: set[str]) -> None:
+    def test_one_that_begins_another_gives_nothing_of_it_away(self, out: Output, secrets: list[str]) -> None:
+        mask(["abcdef", "abcdefXYZ1", "abcdefXY"])
+        log("INFO", "The key abcdefXYZ1 is refused")
+        assert out.lines[0]["message"] == "The key *** is refused"
+
+    def test_what_could_be_a_part_of_any_word_is_left(self, out: Output, secrets: list[str]) -> None:
         mask(["", "abc"])
         log("INFO", "abcabc")
         assert out.lines[0]["message"] == "abcabc"
