@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from cli.client import Api, Document, NoSuchSession
-from cli.faults import Fault, Interrupted, Unreachable, WrongUsage
+from cli.faults import WrongUsage
 from cli.inputs import Input, inputs_of
+from cli.leaving import Leaving
 from cli.parameters import checked_options, checked_pipeline
 from cli.quotes import approved
+from cli.resuming import Earlier
 from cli.saving import Saved, save, unused
 from cli.terminal import Terminal
 from cli.uploading import Uploaded, Uploader
-from cli.watching import ENDED, Watcher, files_of
+from cli.watching import ENDED, Watcher
 from shared.options import Options
 from shared.rejects import session_of_name
 from shared.sessions import export_session_ids
-
-KNOWN_WITHIN = 10.0  # seconds until what was uploaded can be asked about; an upload waits no longer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,17 +31,32 @@ class Batch:
 
     inputs: Sequence[Input]
     options: dict[str, str]
-    left_out: str  # a sentence on the files that are not uploaded
+    left_out: str  # sentences on the options that have no effect and the files that are not uploaded
+    earlier: Earlier | None = None  # results of an earlier run whose rows are not run again
 
     @classmethod
     def checked(
-        cls, files: Sequence[Path], pipeline: str, *, export: str | None = None, **options: str | bool | None
+        cls,
+        files: Sequence[Path],
+        pipeline: str,
+        *,
+        export: str | None = None,
+        resume: Path | None = None,
+        **options: str | bool | None,
     ) -> Batch:
         """The batch a command line describes; raises WrongUsage."""
         checked_pipeline(pipeline, export=export, watchlist=bool(options.get("watchlist")))
-        metadata = checked_options(**options)
+        earlier = None if resume is None else Earlier.checked(resume, pipeline)
+        metadata = checked_options(**options, resume=None if earlier is None else earlier.object)
+        from shared.api.choices import has_effect  # it brings the whole framework of the API along
+
+        idle = [name for name in metadata if not has_effect(name.replace("-", "_"), pipeline)]
         inputs, left_out = inputs_of(files, pipeline, export=export)
-        return cls(inputs=inputs, options=metadata, left_out=left_out)
+        if idle:
+            words = ", ".join(f"--{name}" for name in idle)
+            left_out = f"{words} left out, for it changes nothing about {pipeline}. {left_out}".strip()
+        kept = {name: value for name, value in metadata.items() if name not in idle}
+        return cls(inputs=inputs, options=kept, left_out=left_out, earlier=earlier)
 
     def upload(self, api: Api, storage: str | None, terminal: Terminal) -> Iterator[Uploaded]:
         """Upload every file, one after the other. Raises Fault."""
@@ -50,7 +65,10 @@ class Batch:
         sessions = {place: self._session(*place, bucket, api) for place in places}
         uploader = Uploader(bucket, storage=storage)
         if self.left_out:
-            terminal.say(self.left_out)
+            terminal.note(self.left_out)
+        if self.earlier is not None:
+            with terminal.busy(f"uploading {self.earlier.file}, the results to go on with"):
+                uploader.keep(self.earlier.file, self.earlier.object, "application/x-ndjson")
         for one in self.inputs:
             with terminal.busy(f"uploading {one.file}, {one.file.stat().st_size:,} bytes"):
                 done = uploader.put(one, self.options, session=sessions[one.export, session_of_name(one.object)])
@@ -114,11 +132,17 @@ def sessions_of(uploads: Sequence[Uploaded]) -> dict[UUID, str]:
 
 
 def run_batches(
-    batches: Sequence[Batch], service: Api, storage: str | None, terminal: Terminal, *, hint: str = ""
+    batches: Sequence[Batch],
+    service: Api,
+    storage: str | None,
+    terminal: Terminal,
+    *,
+    started: bool = False,
+    ask: bool = False,
 ) -> tuple[list[Document], list[Uploaded]]:
     """How the sessions of some batches ended, and the uploads they are of. Raises Fault.
 
-    `hint` is what must be done before a paused session can be resumed.
+    `started`: the stack was started for this. `ask`: a person who presses Ctrl-C is asked what is to become of them.
     """
     uploads: list[Uploaded] = []
     try:
@@ -129,7 +153,7 @@ def run_batches(
             found = watch_uploads(uploads, service, terminal)
         return found, uploads
     except KeyboardInterrupt as error:
-        raise Interrupted(_paused(service, uploads, hint)) from error
+        raise Leaving(service, uploads, terminal, started=started).taken(error, ask=ask) from error
 
 
 def watch_uploads(uploads: Sequence[Uploaded], service: Api, terminal: Terminal) -> list[Document]:
@@ -138,61 +162,32 @@ def watch_uploads(uploads: Sequence[Uploaded], service: Api, terminal: Terminal)
     return Watcher(service, terminal).watch(list(names), uploads=uploads, names=names)
 
 
-def wait_until_known(service: Api, uploads: Sequence[Uploaded]) -> None:
-    """Return when the API knows what was uploaded, or after a while: the upload itself is done."""
-    deadline = time.monotonic() + KNOWN_WITHIN
-    for session in sessions_of(uploads):
-        awaited = {each.version for each in uploads if each.session == session}
-        while time.monotonic() < deadline:
-            try:
-                if awaited <= files_of(service.session(session)):
-                    break
-            except NoSuchSession:
-                pass
-            except Fault:
-                return
-            time.sleep(0.1)
-
-
-def _paused(service: Api, uploads: Sequence[Uploaded], hint: str) -> str:
-    """Pause the sessions; what to tell the person who stopped them."""
-    wait_until_known(service, uploads)
-    paused, running = [], []
-    for each in sessions_of(uploads):
-        try:
-            service.act(each, "pause")
-            paused.append(str(each))
-        except Unreachable:  # the ledger may be busy with the very file
-            running.append(str(each))
-        except Fault:  # it has ended meanwhile, or nothing of it is known yet
-            continue
-    if running:
-        again = " and ".join(f"`rowlift pause {each}`" for each in running)
-        return f"No longer watching, but session {', '.join(running)} could not be paused and runs on; try {again}."
-    if not paused:
-        return "Stopped; nothing was left to pause. `rowlift status` lists the sessions."
-    again = " and ".join(f"`rowlift resume {each}`" for each in paused)
-    return f"Stopped; session {', '.join(paused)} is paused and loses nothing. {hint}{again} goes on."
-
-
 def save_results(
-    found: Sequence[Document], uploads: Sequence[Uploaded], service: Api, output: Path | None
+    found: Sequence[Document],
+    uploads: Sequence[Uploaded],
+    service: Api,
+    output: Path | None,
+    earlier: Earlier | None = None,
 ) -> list[Saved]:
     """The results of the sessions that ended, in a file of each, or all in one. Raises Fault."""
     ended = [UUID(status["session_id"]) for status in found if status["status"] in ENDED]
     if output is None:
         first = {each.session: each.input.results for each in reversed(uploads)}
         # Results of an earlier run may have been paid for: they stay.
-        return [save_result([each], service, unused(first[each])) for each in ended]
-    return [save_result(ended, service, output)] if ended else []
+        return [save_result([each], service, unused(first[each]), earlier) for each in ended]
+    return [save_result(ended, service, output, earlier)] if ended else []
 
 
-def save_result(sessions: Sequence[UUID], service: Api, output: Path) -> Saved:
-    """The results of some sessions, one after the other, in one file. Raises Fault."""
+def save_result(sessions: Sequence[UUID], service: Api, output: Path, earlier: Earlier | None = None) -> Saved:
+    """The results of some sessions, one after the other, in one file. Raises Fault.
+
+    Of rows that the earlier results held they have what those say.
+    """
 
     def pieces() -> Iterator[bytes]:
         for session in sessions:
             with service.results(session) as stream:
                 yield from stream
 
-    return save(pieces(), output)
+    with nullcontext(pieces()) if earlier is None else earlier.completed(pieces()) as whole:
+        return save(whole, output, json_lines=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +20,24 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 Document = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettledLines:
+    """Result lines in the order they settled, the cursor behind them, and whether none can come after it."""
+
+    pieces: Iterator[bytes]
+    next: str
+    final: bool
+
+
 class NoSuchSession(WrongUsage):
     """The API knows no session of that id (yet)."""
 
 
 class Api:
-    """One deployment's API. `token` answers the bearer token of a request; no token is sent to a loopback address."""
+    """One deployment's API. `token` answers the bearer token of a request; no token is sent to a loopback address.
+
+    `timeout` is in seconds, for whoever cannot wait as long as a large answer may take.
+    """
 
     def __init__(
         self,
@@ -32,23 +45,32 @@ class Api:
         *,
         transport: httpx.BaseTransport | None = None,
         token: Callable[[str], str] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.base = base.rstrip("/")
         self.local = _is_loopback(self.base)
         auth = None if self.local else _Bearer(self.base, token or identity_token)
         # A proxy of the environment is for the outside; it could not reach this machine's own ports.
         self._http = httpx.Client(
-            base_url=self.base, transport=transport, timeout=TIMEOUT, auth=auth, trust_env=not self.local
+            base_url=self.base,
+            transport=transport,
+            timeout=TIMEOUT if timeout is None else timeout,
+            auth=auth,
+            trust_env=not self.local,
         )
 
     def health(self) -> Document:
         """Whether it works, its version and its buckets."""
         return self._get("/api/health")  # Cloud Run answers /health itself
 
-    def sessions(self, *, limit: int = 10) -> list[Document]:
-        """The newest sessions in short."""
-        found: list[Document] = self._get("/api/sessions", params={"limit": limit})["sessions"]
-        return found
+    def pipelines(self) -> Document:
+        """What files can be dropped, and which options there are."""
+        return self._get("/api/pipelines")
+
+    def sessions(self, *, limit: int = 10, before: UUID | None = None) -> Document:
+        """A page of sessions in short, newest first, and the one the next page begins before."""
+        page = {"limit": str(limit)} if before is None else {"limit": str(limit), "before": str(before)}
+        return self._get("/api/sessions", params=page)
 
     def status(self, session: UUID) -> Document:
         """How a session stands."""
@@ -62,6 +84,14 @@ class Api:
         """A page of a session's items, and the number the next one begins after."""
         return self._get(f"/api/session/{session}/items", params=which)
 
+    def calls(self, session: UUID) -> Document:
+        """What a session's paid calls cost, and how they ended."""
+        return self._get(f"/api/session/{session}/calls")
+
+    def errors(self, session: UUID) -> Document:
+        """What failed in a session, one group for each cause."""
+        return self._get(f"/api/session/{session}/errors")
+
     def verify(self, session: UUID) -> Document:
         """Which invariants a session breaks."""
         return self._get(f"/api/session/{session}/verify")
@@ -71,21 +101,35 @@ class Api:
         with self._sent("POST", f"/api/session/{session}/{what}", json=dict(body or {})) as answer:
             return _json(answer)
 
-    def results(self, session: UUID) -> AbstractContextManager[Iterator[bytes]]:
-        """A session's result lines so far, in pieces."""
-        return self._stream(f"/api/session/{session}/results")
+    def results(self, session: UUID, **which: str | int) -> AbstractContextManager[Iterator[bytes]]:
+        """A session's result lines so far, in pieces; with `after` 0 the final ones, or a refusal if there are none."""
+        return self._stream(f"/api/session/{session}/results", which)
 
-    def rejects(self, session: UUID) -> AbstractContextManager[Iterator[bytes]]:
+    @contextmanager
+    def settled(self, session: UUID, *, after: str, limit: int) -> Iterator[SettledLines]:
+        """The result lines that have settled behind a cursor, at most so many."""
+        query = {"after": after, "limit": limit}
+        with self._sent("GET", f"/api/session/{session}/results", params=query) as answer:
+            following, final = (answer.headers.get(f"Rowlift-{name}") for name in ("Next", "Final"))
+            if following is None:
+                raise WrongUsage(f"{self.base} is of a version whose results cannot be followed; update it.")
+            yield SettledLines(pieces=answer.iter_bytes(), next=following, final=final == "true")
+
+    def rejects(self, session: UUID, **which: str) -> AbstractContextManager[Iterator[bytes]]:
         """A session's rejected rows as CSV, in pieces."""
-        return self._stream(f"/api/session/{session}/rejects")
+        return self._stream(f"/api/session/{session}/rejects", which)
+
+    def resumed(self, session: UUID, **which: int) -> Document:
+        """What an earlier file that a session goes on with was found to be, and a page of what was odd in it."""
+        return self._get(f"/api/session/{session}/resumed", params=which)
 
     def _get(self, path: str, **details: Any) -> Document:
         with self._sent("GET", path, **details) as answer:
             return _json(answer)
 
     @contextmanager
-    def _stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        with self._sent("GET", path) as answer:
+    def _stream(self, path: str, which: Mapping[str, str | int]) -> Iterator[Iterator[bytes]]:
+        with self._sent("GET", path, params=dict(which)) as answer:
             yield answer.iter_bytes()
 
     @contextmanager
@@ -141,7 +185,8 @@ def identity_token(audience: str) -> str:
         credentials, _ = google.auth.default()
         credentials.refresh(Request())
     except GoogleAuthError as error:
-        raise Unreachable(f"No credentials for {audience}. {LOGIN}") from error
+        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        raise Unreachable(f"No credentials for {audience}: {reason}. {LOGIN}") from error
     token = getattr(credentials, "id_token", None)
     if not token:
         raise Unreachable(f"The credentials found give no identity token for {audience}. {LOGIN}")
@@ -174,7 +219,10 @@ def _json(answer: httpx.Response) -> Document:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise Unreachable(f"{answer.url} answers, but not as Rowlift's API does. Check the address.")
+        raise Unreachable(
+            f"{answer.url} answers, but not as Rowlift's API does{_kind(answer)}: another service has this address, "
+            "or a proxy or login page stands before it. Check the address."
+        )
     return document
 
 
@@ -183,15 +231,34 @@ def _refusal(answer: httpx.Response, base: str) -> WrongUsage | Unreachable:
     problem = _problem(answer)
     told = problem and (problem.get("detail") or problem.get("title"))
     code = answer.status_code
-    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and not told:
         return Unreachable(f"{base} does not let you in ({code}). Ask for roles/run.invoker on it. {LOGIN}")
     if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unreachable(
-            f"{base} cannot answer now ({code}): {told or 'it gives no reason'}. Try again, or look at its log.",
+            f"{base} cannot answer now ({code}): {told or f'it gives no reason{_kind(answer)}'}. {_remedy_of(answer)}",
             problem=problem,
         )
+    if answer.is_redirect:
+        where = str(answer.headers.get("location", ""))[:100]
+        return Unreachable(f"{base} sends you on to {where}, a login page perhaps. Is this the API's own address?")
+    if code == HTTPStatus.NOT_FOUND and told and "no session" in told:
+        return NoSuchSession(f"{told} `rowlift status` lists the sessions.", problem=problem)
+    if code == HTTPStatus.GONE and told:
+        return WrongUsage(f"{told} Upload the file again: answers that were paid for are reused.", problem=problem)
     kind = NoSuchSession if code == HTTPStatus.NOT_FOUND else WrongUsage
     return kind(str(told or f"{answer.url} answers {code}; is this the address of Rowlift's API?"), problem=problem)
+
+
+def _remedy_of(answer: httpx.Response) -> str:
+    """What to do about a service that cannot answer now."""
+    after = answer.headers.get("retry-after", "")
+    return f"Try again in {after} s." if after.isdigit() else "Try again, or look at its log."
+
+
+def _kind(answer: httpx.Response) -> str:
+    """What came instead of JSON, in brackets; empty for what says nothing of itself."""
+    kind = str(answer.headers.get("content-type", "")).partition(";")[0]
+    return f" ({'an HTML page' if kind == 'text/html' else kind})" if kind else ""
 
 
 def _problem(answer: httpx.Response) -> Document | None:

@@ -41,6 +41,14 @@ class Unreachable(Fault):
 
 
 class Interrupted(Fault):
-    """A person stopped the command."""
+    """A person stopped the command; `goes_on` where the work is to go on without it."""
 
     status = 130
+
+    def __init__(self, message: str, *, goes_on: bool = False) -> None:
+        super().__init__(message)
+        self.goes_on = goes_on
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program stopped the command (SIGTERM): as Ctrl-C does, only that nobody is there to be asked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +9,15 @@ from typing import Annotated
 import typer
 
 from cli import local
-from cli.batches import Batch, run_batches, save_results, sessions_of, wait_until_known, watch_uploads
+from cli.batches import Batch, run_batches, save_results, sessions_of, watch_uploads
 from cli.client import Api, Document
-from cli.faults import Interrupted, WrongUsage
+from cli.environment import stack_environment
+from cli.faults import Failed, Interrupted, WrongUsage
 from cli.films import films_table, first_films
+from cli.guessing import guessed
+from cli.introducing import note_deployment, note_what_runs
+from cli.leaving import wait_until_known
+from cli.naming import begins_id, session_named, short
 from cli.parameters import (
     DEFAULT_STATE_DIR,
     ApiUrl,
@@ -28,18 +32,19 @@ from cli.parameters import (
     MaxFailed,
     OnMissing,
     PipelineName,
+    ResumeFile,
     Reuse,
     SkipExisting,
     StateDir,
     Watchlist,
     WriteMode,
 )
+from cli.resuming import Earlier, show_findings, with_findings
 from cli.saving import Saved
-from cli.showing import line_of
-from cli.stack_commands import check_database_url, reach, say_if_simulated
+from cli.stack_commands import reach
 from cli.terminal import Terminal
 from cli.uploading import Uploaded
-from cli.verdict import verdict
+from cli.verdict import show_ends, verdict
 from cli.watching import summed
 from shared.rejects import session_of_name
 
@@ -48,7 +53,7 @@ FILMS_SHOWN = 5
 
 def upload(
     files: Files,
-    pipeline: PipelineName,
+    pipeline: PipelineName = None,
     export: Export = None,
     watchlist: Watchlist = False,
     write_mode: WriteMode = None,
@@ -60,6 +65,7 @@ def upload(
     max_failed: MaxFailed = None,
     reuse: Reuse = None,
     call_mode: CallMode = None,
+    resume: ResumeFile = None,
     session: IntoSession = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show the progress until the end.")] = False,
     api: ApiUrl = None,
@@ -68,10 +74,11 @@ def upload(
 ) -> int:
     """Upload files; each becomes a session whose rows are enriched from now on, files of one export one session."""
     terminal = Terminal(as_json=as_json)
+    chosen = _pipeline(files, pipeline, terminal)
     batch = Batch.checked(
-        files, pipeline, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
+        files, chosen, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
         dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
-        call_mode=call_mode, session=session,
+        call_mode=call_mode, resume=resume, session=_joined(session, api, state_dir),
     )  # fmt: skip
     service = reach(api, state_dir)
     storage = None if api else str(local.require(state_dir)["storage"])
@@ -81,7 +88,10 @@ def upload(
     if watch:
         return _watch(uploads, service, terminal)
     wait_until_known(service, uploads)
-    terminal.say(f"`rowlift watch {uploads[0].session}` shows the progress.")
+    terminal.say(f"`rowlift watch {short(uploads[0].session)}` shows the progress.")
+    if resume is not None:
+        again = f"`rowlift results {short(uploads[0].session)} --resume {resume} --output FILE`"
+        terminal.say(f"{again} then writes the lines of all rows, of those that {resume.name} holds too.")
     terminal.answer({"session_id": str(uploads[0].session), "sessions": [each.document() for each in uploads]})
     return 0
 
@@ -100,15 +110,18 @@ def _watch(uploads: Sequence[Uploaded], service: Api, terminal: Terminal) -> int
         found = watch_uploads(uploads, service, terminal)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"No longer watching; the work goes on. `rowlift watch {uploads[0].session}` comes back."
+            f"No longer watching; the work goes on. `rowlift watch {short(uploads[0].session)}` comes back."
         ) from error
+    show_ends(found, terminal)
+    found = [with_findings(status, service) for status in found]
+    show_findings(found, terminal)
     terminal.answer(summed(found))
     return verdict(found, terminal)
 
 
 def run(
     files: Files,
-    pipeline: PipelineName,
+    pipeline: PipelineName = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Results of all files; default: INPUT.results.jsonl of each."),
@@ -124,6 +137,7 @@ def run(
     max_failed: MaxFailed = None,
     reuse: Reuse = None,
     call_mode: CallMode = None,
+    resume: ResumeFile = None,
     session: IntoSession = None,
     api: ApiUrl = None,
     state_dir: StateDir = DEFAULT_STATE_DIR,
@@ -131,42 +145,94 @@ def run(
 ) -> int:
     """Upload files, show the progress, and write the results beside them. Starts a local stack if none runs."""
     terminal = Terminal(as_json=as_json)
+    chosen = _pipeline(files, pipeline, terminal)
     batch = Batch.checked(
-        files, pipeline, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
+        files, chosen, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
         dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
-        call_mode=call_mode, session=session,
+        call_mode=call_mode, resume=resume, session=_joined(session, api, state_dir),
     )  # fmt: skip
     if output is not None and not output.absolute().parent.is_dir():
         raise WrongUsage(f"Cannot write {output}: there is no folder {output.absolute().parent}.")
     if output is not None and output.resolve() in [one.file.resolve() for one in batch.inputs]:
         raise WrongUsage(f"--output {output} is one of the input files; name another.")
+    if output is not None and resume is not None and output.resolve() == resume.resolve():
+        raise WrongUsage(f"--output {output} is the file of earlier results, which stays as it is; name another.")
     if api is not None:
-        return _finish(*_run(batch, Api(api), None, output, terminal), terminal)
-    if os.environ.get("DATABASE_URL"):
-        check_database_url(os.environ["DATABASE_URL"])
-    with local.running(state_dir, terminal=terminal) as (info, started):
-        say_if_simulated(info, pipeline, terminal)
-        hint = "`rowlift up --detach`, then " if started else ""
-        ran = _run(batch, Api(str(info["api"])), str(info["storage"]), output, terminal, hint=hint)
-    return _finish(*ran, terminal)
+        service = Api(api)
+        note_deployment(service, chosen, terminal)
+        return _finish(*_run(batch, service, None, output, terminal), terminal)
+    env = stack_environment() if local.find(state_dir) is None else None  # one that runs has its own
+    with local.running(state_dir, terminal=terminal, env=env) as (info, started):
+        note_what_runs(info, batch, chosen, terminal, started=started)
+        ran = _run(batch, Api(str(info["api"])), str(info["storage"]), output, terminal, started=started)
+    return _finish(*ran, terminal, stopped=started)
+
+
+def _pipeline(files: Sequence[Path], named: str | None, terminal: Terminal) -> str:
+    """The pipeline that was named, else the one the files tell; raises WrongUsage."""
+    if named is not None:
+        return named
+    found = guessed(files)
+    terminal.note(f"Taken for {found}, by the looks of {files[0] if len(files) == 1 else 'the files'}.")
+    return found
+
+
+def _joined(session: str | None, api: str | None, state_dir: Path) -> str | None:
+    """The id of the session that files are to join, whole; one that is none is left for the options to refuse."""
+    if session is None or not begins_id(session):
+        return session
+    return str(session_named(session, reach(api, state_dir)))
 
 
 def _run(
-    batch: Batch, service: Api, storage: str | None, output: Path | None, terminal: Terminal, *, hint: str = ""
+    batch: Batch, service: Api, storage: str | None, output: Path | None, terminal: Terminal, *, started: bool = False
 ) -> tuple[list[Document], list[Saved]]:
-    found, uploads = run_batches([batch], service, storage, terminal, hint=hint)
-    return found, save_results(found, uploads, service, output)
+    try:
+        found, uploads = run_batches([batch], service, storage, terminal, started=started, ask=True)
+        saved = _saved(found, uploads, service, output, batch.earlier)
+        return [with_findings(status, service) for status in found], saved
+    except Interrupted as left:
+        if started and not left.goes_on:
+            raise Interrupted(f"{left} {STOPPED}") from left
+        raise
 
 
-def _finish(found: list[Document], saved: list[Saved], terminal: Terminal) -> int:
+def _saved(
+    found: list[Document], uploads: list[Uploaded], service: Api, output: Path | None, earlier: Earlier | None
+) -> list[Saved]:
+    try:
+        return save_results(found, uploads, service, output, earlier)
+    except KeyboardInterrupt as error:
+        session = short(uploads[0].session)
+        raise Interrupted(
+            f"Stopped while the results were written; they are kept: `rowlift results {session} --output FILE`."
+        ) from error
+    except (Failed, WrongUsage) as error:  # the work is done and paid for: nobody shall run it again for its results
+        session = short(uploads[0].session)
+        raise type(error)(f"{error} The results are kept: `rowlift results {session} --output FILE`.") from error
+
+
+STOPPED = "The stack that was started for this has stopped; `rowlift up --detach` brings it back, with all in it."
+
+
+def _finish(found: list[Document], saved: list[Saved], terminal: Terminal, *, stopped: bool = False) -> int:
+    """Show how a run ended and what there is to do now; `stopped`: its stack was its own."""
     for each in saved:
         if each.output and (films := first_films(each.output, FILMS_SHOWN)):
             terminal.show(films_table(films))
     total = summed(found)
-    terminal.say(line_of(total))
+    show_ends(found, terminal)
+    show_findings(found, terminal)
+    for status in found:
+        terminal.say(f"{'session':<11}{status['session_id']}")
     for each in saved:
-        terminal.say(f"{each.lines:,} lines in {each.output}")
+        terminal.say(f"{'results':<11}{_nearby(each.output)}, {each.lines:,} lines")
     outputs = [str(each.output) for each in saved]
+    code = verdict(found, terminal)
+    first = short(found[0]["session_id"])
+    terminal.say(f"`rowlift status {first}` shows it again, `rowlift verify {first}` proves its books.")
+    if stopped:
+        terminal.say(STOPPED)
     terminal.answer(
         {
             **total,
@@ -176,4 +242,12 @@ def _finish(found: list[Document], saved: list[Saved], terminal: Terminal) -> in
             "bytes": sum(each.bytes for each in saved),
         }
     )
-    return verdict(found, terminal)
+    return code
+
+
+def _nearby(path: Path | None) -> str:
+    """A path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd())) if path else ""
+    except ValueError:
+        return str(path)

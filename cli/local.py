@@ -10,15 +10,16 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from cli.faults import Failed, Fault, Unreachable, WrongUsage
+from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
 from cli.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,7 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 HURRIED_TIMEOUT = 10.0
 LOOK_EVERY = 0.05
+NO_ROOM, FULL = 1 << 20, "its disk is full; free some space, or name another folder with --state-dir"
 
 Info = dict[str, Any]
 
@@ -58,6 +60,51 @@ def require(state_dir: Path) -> Info:
 def masked(url: str) -> str:
     """A database's address without its password."""
     return re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)
+
+
+class Keeper:
+    """A process that ends when this one does, however that happens, unless it is let go first.
+
+    A stack whose parent it is ends with it. Let go it lives as long as the stack does, which then outlives us.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  # our own program, no shell
+            [sys.executable, "-c", _KEEPER, str(state_dir / "lock")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # whoever reads ours must see it end
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # so that Ctrl-C does not reach it
+        )
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def let_go(self) -> None:
+        """Have it outlive us."""
+        self._tell(b"stay")
+        self._process.returncode = 0  # nobody waits for it any more
+
+    def end(self) -> None:
+        """End it."""
+        self._tell(b"")
+        self._process.wait()
+
+    def _tell(self, word: bytes) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(word)
+                self._process.stdin.close()
+
+
+# The end of its input is our end; a word in it means that it stays for as long as the stack holds its lock.
+_KEEPER = """
+import fcntl, sys
+if sys.stdin.buffer.read(4):
+    fcntl.flock(open(sys.argv[1], "rb"), fcntl.LOCK_SH)
+"""
 
 
 class LocalStack:
@@ -97,9 +144,12 @@ class LocalStack:
         """Why it ended before it was ready."""
         lines = [line for line in self._said.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         last = lines[lines.index("stopping") + 1 :] if "stopping" in lines else lines[-1:]
-        reason = " ".join(last) or f"it ended with status {self.status}"
+        reason = _essence(last) or (FULL if self._disk_is_full() else f"it ended with status {self.status}")
         kind = {2: WrongUsage, 3: Unreachable}.get(self.status or 1, Failed)
         return kind(f"The local stack did not start: {reason.rstrip('.')}. Its log is {self.state_dir / 'log'}.")
+
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self.state_dir).free < NO_ROOM
 
     def stop(self) -> None:
         """End it and return when everything of it is gone."""
@@ -118,19 +168,15 @@ def start(
     *,
     terminal: Terminal,
     env: Mapping[str, str] | None = None,
-    outlive: bool = False,
+    parent: int | None = None,
 ) -> LocalStack:
-    """A stack that answers. It ends with this process unless it is to `outlive` it. Raises Fault."""
+    """A stack that answers; it ends with the process `parent`, or by itself never. Raises Fault."""
     state_dir = state_dir.absolute()
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WrongUsage(f"Cannot use {state_dir} as state directory: {error.strerror}.") from error
     said = state_dir / "start.log"
-    parent = () if outlive else ("--parent-pid", str(os.getpid()))
-    with said.open("wb") as file:
+    ends_with = () if parent is None else ("--parent-pid", str(parent))
+    with _opened(said) as file:
         process = subprocess.Popen(  # noqa: S603  # our own program, no shell
-            [sys.executable, "-m", "infra.local.stack", "--state-dir", str(state_dir), *parent, *arguments],
+            [sys.executable, "-m", "infra.local.stack", "--state-dir", str(state_dir), *ends_with, *arguments],
             cwd=ROOT,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
@@ -145,6 +191,31 @@ def start(
         stack.stop()
         raise
     return stack
+
+
+def _opened(said: Path) -> IO[bytes]:
+    """The file that is to hold what a stack says while it starts; raises WrongUsage."""
+    folder = said.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return said.open("wb")
+    except OSError as error:
+        raise WrongUsage(
+            f"Cannot use {folder} as state directory: {error.strerror}. Name another with --state-dir."
+        ) from error
+
+
+def _essence(lines: Sequence[str]) -> str:
+    """What a stack's last words come to: of a traceback only the error, of settings only their faults."""
+    text = "\n".join(line.strip() for line in lines)
+    if SETTINGS in text:
+        return " ".join(text.rpartition(SETTINGS)[2].split("\n")).strip()
+    if "Traceback" in text or '\nFile "' in text:
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return text.replace("\n", " ")
+
+
+SETTINGS = "Settings are incomplete or wrong:"  # how shared.config begins when a variable is
 
 
 def _wait_until_ready(stack: LocalStack, terminal: Terminal) -> None:
@@ -168,18 +239,39 @@ def running(
 ) -> Iterator[tuple[Info, bool]]:
     """A stack for as long as a block lasts: the one that runs already, or one that is started and stopped again.
 
-    Says with it whether it was started here.
+    Says with it whether it was started here. Left by an Interrupted whose work goes on, it stays; killed, it ends.
     """
     info = find(state_dir)
     if info is not None:
         yield info, False
         return
-    stack = start(state_dir, arguments, terminal=terminal, env=env)
+    state_dir = state_dir.absolute()
+    _opened(state_dir / "start.log").close()
+    keeper, stays = Keeper(state_dir), False
     try:
-        yield stack.info, True
+        stack = start(state_dir, arguments, terminal=terminal, env=env, parent=keeper.pid)
+        try:
+            yield stack.info, True
+        except Interrupted as left:
+            stays = left.goes_on
+            raise
+        finally:
+            if not stays:
+                _end(stack, terminal)
     finally:
+        if stays:
+            keeper.let_go()
+        else:
+            keeper.end()
+
+
+def _end(stack: LocalStack, terminal: Terminal) -> None:
+    """Stop a stack; whoever does not want to wait for that need not."""
+    try:
         with terminal.busy("stopping the local stack"):
             stack.stop()
+    except KeyboardInterrupt:
+        terminal.note("The local stack ends by itself in a moment.")
 
 
 def stop(info: Info, state_dir: Path) -> None:

@@ -10,48 +10,125 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from cli import demo, file_commands, match_command, session_commands, stack_commands
-from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
+from cli import (
+    demo,
+    doctor,
+    file_commands,
+    log_commands,
+    match_command,
+    reprocess_command,
+    result_commands,
+    session_commands,
+    stack_commands,
+    status_command,
+)
+from cli.faults import Failed, Fault, Interrupted, Terminated, Unreachable, WrongUsage
 from cli.terminal import report, speak_of
 from shared.errors import ConfigError, InputError, LedgerDown, RowliftError, StorageDown, UsageError
 
 DEBUG = "ROWLIFT_DEBUG"
 
+
+class _Plain:
+    """A command whose help names things as people do: typer would put Python's types beside them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The command's options and arguments."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the class this is mixed into
+        for parameter in found:
+            if isinstance(parameter, TyperArgument):
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+            elif parameter.is_flag and parameter.metavar is None:
+                parameter.metavar = ""
+            parameter._get_number_range_help_str = lambda: None
+        return found
+
+
+class Command(_Plain, TyperCommand):
+    """One of the commands."""
+
+
+class Commands(_Plain, TyperGroup):
+    """All of them."""
+
+
 app = typer.Typer(
     name="rowlift",
+    cls=Commands,
     help="Drop a CSV in a bucket; every row is enriched once, paid for at most once, accounted for always.",
-    epilog="Example: rowlift demo",
-    add_completion=False,
+    epilog="Examples:\n  rowlift demo\n  rowlift run artists.csv --budget 2.50\n  rowlift run letterboxd-me.zip",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _RUNNING, _FILES, _SESSIONS = "Where it runs", "Bring files in", "Look after a session"
-_COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
-    (_FILES, demo.demo, "rowlift demo"),
-    (_FILES, file_commands.run, "rowlift run artists.csv --pipeline artists --budget 2.50"),
-    (_FILES, file_commands.upload, "rowlift upload artists.csv --pipeline artists --skip-existing --watch"),
-    (_SESSIONS, stack_commands.status, "rowlift status"),
-    (_SESSIONS, session_commands.watch, "rowlift watch 2f1c3b9e-5a0d-5d57-9c1e-8f4f5a1b7c11"),
-    (_SESSIONS, session_commands.results, "rowlift results SESSION --output bios.jsonl"),
-    (_SESSIONS, session_commands.rejects, "rowlift rejects SESSION --output ."),
-    (_SESSIONS, session_commands.reprocess, "rowlift reprocess SESSION --outcome failed,not_found"),
-    (_SESSIONS, match_command.match, "rowlift match SESSION 12 593"),
-    (_SESSIONS, session_commands.pause, "rowlift pause SESSION"),
-    (_SESSIONS, session_commands.resume, "rowlift resume SESSION --budget 5"),
-    (_SESSIONS, session_commands.cancel, "rowlift cancel SESSION"),
-    (_SESSIONS, session_commands.approve, "rowlift approve SESSION"),
-    (_SESSIONS, session_commands.verify, "rowlift verify SESSION"),
-    (_RUNNING, stack_commands.up, "rowlift up --detach"),
-    (_RUNNING, stack_commands.down, "rowlift down"),
-    (_RUNNING, stack_commands.migrate, "rowlift migrate --db-url postgresql://me@localhost/rowlift"),
+# Each command with its panel and its examples.
+_COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
+    (_FILES, demo.demo, ("rowlift demo",)),
+    (
+        _FILES,
+        file_commands.run,
+        (
+            "rowlift run artists.csv --budget 2.50",
+            "rowlift run artists.csv --dry-run",
+            "rowlift run letterboxd-me.zip --output films.jsonl",
+        ),
+    ),
+    (
+        _FILES,
+        file_commands.upload,
+        (
+            "rowlift upload artists.csv --skip-existing --watch",
+            "rowlift upload artists.csv --approve ask",
+            "rowlift upload a.csv b.csv --api https://api-x.a.run.app",
+        ),
+    ),
+    (_SESSIONS, status_command.status, ("rowlift status", "rowlift status 2f1c3b9e", "rowlift status --limit 50")),
+    (_SESSIONS, session_commands.watch, ("rowlift watch 2f1c3b9e",)),
+    (
+        _SESSIONS,
+        result_commands.results,
+        (
+            "rowlift results 2f1c3b9e --output bios.jsonl",
+            "rowlift results 2f1c3b9e --follow --output bios.jsonl",
+            "rowlift results 2f1c3b9e --output bios.parquet",
+            "rowlift results 2f1c3b9e | jq .response_text",
+        ),
+    ),
+    (_SESSIONS, result_commands.rejects, ("rowlift rejects 2f1c3b9e --output .",)),
+    (
+        _SESSIONS,
+        reprocess_command.reprocess,
+        (
+            "rowlift reprocess 2f1c3b9e",
+            "rowlift reprocess 2f1c3b9e --outcome failed,not_found",
+            "rowlift reprocess 2f1c3b9e --error-code upstream.timeout",
+        ),
+    ),
+    (
+        _SESSIONS,
+        match_command.match,
+        ("rowlift match 2f1c3b9e", "rowlift match 2f1c3b9e 12", "rowlift match 2f1c3b9e 12 593"),
+    ),
+    (_SESSIONS, session_commands.pause, ("rowlift pause 2f1c3b9e",)),
+    (_SESSIONS, session_commands.resume, ("rowlift resume 2f1c3b9e", "rowlift resume 2f1c3b9e --budget 5")),
+    (_SESSIONS, session_commands.cancel, ("rowlift cancel 2f1c3b9e",)),
+    (_SESSIONS, session_commands.approve, ("rowlift approve 2f1c3b9e",)),
+    (_SESSIONS, session_commands.verify, ("rowlift verify 2f1c3b9e",)),
+    (_SESSIONS, log_commands.logs, ("rowlift logs 2f1c3b9e --follow", "rowlift logs 2f1c3b9e --severity WARNING")),
+    (_RUNNING, stack_commands.up, ("rowlift up --detach", "rowlift up --port-base 8080 --db-url postgresql://me@db/x")),
+    (_RUNNING, stack_commands.down, ("rowlift down",)),
+    (_RUNNING, doctor.doctor, ("rowlift doctor", "rowlift doctor --api https://api-x.a.run.app")),
+    (_RUNNING, stack_commands.migrate, ("rowlift migrate --db-url postgresql://me@localhost/rowlift",)),
 )
-for _panel, _command, _example in _COMMANDS:
-    app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_command)
+for _panel, _command, _examples in _COMMANDS:
+    _epilog = "\n  ".join(("Examples:" if len(_examples) > 1 else "Example:", *_examples))
+    app.command(cls=Command, epilog=_epilog, rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -89,7 +166,8 @@ def _fault(error: Exception, words: Sequence[str]) -> Fault:
     if isinstance(error, typer.TyperException):
         known = words and any(words[0] == command.__name__ for _, command, _ in _COMMANDS)
         command = f"rowlift {words[0]}" if known else "rowlift"
-        return WrongUsage(f"{error.format_message().rstrip('.')}. `{command} --help` shows how it is used.")
+        told = error.format_message().rstrip(".").replace("?.", "?")
+        return WrongUsage(f"{told}{'' if told.endswith('?') else '.'} `{command} --help` shows how it is used.")
     if isinstance(error, InputError | UsageError | ConfigError):
         return WrongUsage(str(error))
     if isinstance(error, StorageDown | LedgerDown):
@@ -124,7 +202,7 @@ def terminated_as_interrupted() -> Iterator[None]:
         return
 
     def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

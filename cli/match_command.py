@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated
 from uuid import UUID
 
@@ -11,21 +12,23 @@ import typer
 from cli.client import Api, Document
 from cli.faults import WrongUsage
 from cli.films import called, candidates, candidates_table, reviews_table, why
-from cli.parameters import DEFAULT_STATE_DIR, ApiUrl, AsJson, SessionArgument, StateDir, session_argument
+from cli.naming import session_named, short
+from cli.parameters import DEFAULT_STATE_DIR, ApiUrl, AsJson, SessionArgument, StateDir
 from cli.stack_commands import reach
 from cli.terminal import Terminal
 
 LISTED = 50
+TAKEN_OVER_WITHIN, LOOK_EVERY = 8.0, 0.2  # seconds a decision's outcome is waited for, and between looks
 
 
 def match(
     session: SessionArgument,
     item: Annotated[
-        int | None, typer.Argument(metavar="[ITEM]", min=1, help="The film's item number; without: those to look at.")
+        int | None, typer.Argument(metavar="ITEM", min=1, help="The film's item number; without: those to look at.")
     ] = None,
     tmdb_id: Annotated[
         str | None,
-        typer.Argument(metavar="[TMDB_ID]", help="Which film of TMDB it is, or none; without: what it may be."),
+        typer.Argument(metavar="TMDB_ID", help="Which film of TMDB it is, or none; without: what it may be."),
     ] = None,
     api: ApiUrl = None,
     state_dir: StateDir = DEFAULT_STATE_DIR,
@@ -33,21 +36,58 @@ def match(
 ) -> int:
     """Say which film of TMDB a film is. The decision holds for this and every later session."""
     terminal = Terminal(as_json=as_json)
-    wanted = session_argument(session)
     chosen = _tmdb_id(tmdb_id)
     service = reach(api, state_dir)
+    wanted = session_named(session, service)
     if item is None:
         answer = _list(wanted, service, terminal)
     elif tmdb_id is None:
         answer = _show(wanted, _film(service, wanted, item), terminal)
     else:
-        answer = service.act(wanted, f"items/{item}/match", {"tmdb_id": chosen})
-        terminal.say(
-            f"Item {item} is {f'film {chosen} of TMDB' if chosen else 'none of the films of TMDB'} from now on."
-        )
-        terminal.say(f"`rowlift watch {wanted}` shows when it is taken over.")
+        return _decide(wanted, item, chosen, service, terminal)
     terminal.answer(answer)
     return 0
+
+
+def _decide(session: UUID, number: int, chosen: int | None, service: Api, terminal: Terminal) -> int:
+    """Send the decision, and wait a moment for what comes of it: the number may be no film of TMDB's."""
+    answer = service.act(session, f"items/{number}/match", {"tmdb_id": chosen})
+    film = _settled(session, answer["film_item_no"], service, terminal)
+    code = 0
+    if film is None:
+        terminal.say(
+            f"Item {number} is {f'film {chosen} of TMDB' if chosen else 'none of the films of TMDB'} from now on; "
+            f"`rowlift watch {short(session)}` shows when it is taken over."
+        )
+    elif chosen is None:
+        terminal.say(f"Item {number} is none of the films of TMDB from now on.")
+    elif film["outcome"] in ("enriched", "unchanged", "skipped"):
+        taken = film["result"] or {}
+        title = called({"title": taken.get("title"), "year": (taken.get("release_date") or "")[:4]})
+        terminal.say(f"Item {number} is {title}, film {chosen} of TMDB, from now on.")
+    else:
+        code = 1
+        terminal.say(
+            f"TMDB has no film {chosen}: item {number} still needs a look. "
+            f"`rowlift match {short(session)} {number}` shows what it may be."
+            if film["outcome"] in ("needs_review", "not_found")
+            else f"Film {chosen} could not be taken over: {film.get('error_message') or film['outcome']}"
+        )
+    terminal.answer({**answer, "outcome": film and film["outcome"]})
+    return code
+
+
+def _settled(session: UUID, number: int, service: Api, terminal: Terminal) -> Document | None:
+    """The film's item once it is settled again; None if that takes longer than a person wants to wait."""
+    until = time.monotonic() + TAKEN_OVER_WITHIN
+    with terminal.busy("asking TMDB"):
+        while True:
+            found = _item(service, session, number)
+            if found["outcome"] is not None:
+                return found
+            if time.monotonic() > until:
+                return None
+            time.sleep(LOOK_EVERY)
 
 
 def _tmdb_id(text: str | None) -> int | None:
@@ -70,7 +110,7 @@ def _list(session: UUID, service: Api, terminal: Terminal) -> Document:
         if page["next"]:
             terminal.say(f"These are the first {LISTED}.")
         if film := next((each for each in items if candidates(each)), None):
-            terminal.say(f"`rowlift match {session} {film['item_no']}` shows what an item may be.")
+            terminal.say(f"`rowlift match {short(session)} {film['item_no']}` shows what an item may be.")
     return {"session_id": str(session), "items": items, "next": page["next"]}
 
 
@@ -83,7 +123,9 @@ def _film(service: Api, session: UUID, number: int) -> Document:
 def _item(service: Api, session: UUID, number: int) -> Document:
     items: list[Document] = service.items(session, after=number - 1, limit=1)["items"]
     if not items or items[0]["item_no"] != number:
-        raise WrongUsage(f"Session {session} has no item {number}; `rowlift match {session}` lists those to look at.")
+        raise WrongUsage(
+            f"Session {session} has no item {number}; `rowlift match {short(session)}` lists those to look at."
+        )
     return items[0]
 
 
@@ -100,5 +142,7 @@ def _show(session: UUID, item: Document, terminal: Terminal) -> Document:
     elif item["outcome"] == "needs_review":
         terminal.say(why(item))
     if item["key"]:  # without one the record belongs to no film
-        terminal.say(f"`rowlift match {session} {number} TMDB_ID` chooses one; for none of them write none as TMDB_ID.")
+        terminal.say(
+            f"`rowlift match {short(session)} {number} TMDB_ID` chooses one; for none of them write none as TMDB_ID."
+        )
     return {"session_id": str(session), "item_no": number, "outcome": item["outcome"], "candidates": found}

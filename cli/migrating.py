@@ -33,7 +33,7 @@ def migrate_database(url: str) -> str:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         told = _SERVER_SAID.search(done.stderr)
         last = lines[-1] if lines else f"Alembic ended with status {done.returncode}"
-        reason = _without_password(told[2] if told else last, url).rstrip(".")
+        reason = without_password(told[2] if told else last, url).rstrip(".")
         raise Failed(f"A migration of {masked(url)} failed and was undone, those before it stay: {reason}.")
     return newest_revision()
 
@@ -50,18 +50,19 @@ def _check_reachable(url: str) -> None:
     try:
         connector(parse_database_url(url))().close()
     except Exception as error:  # the driver raises its own classes, the system's and the resolver's
-        reason = _without_password(_said(error), url)
+        reason = without_password(said(error), url)
         raise Unreachable(
             f"Cannot reach the database {masked(url)}: {reason}. Does it run, and does it let you in?"
         ) from error
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """The server's own words where it spoke, else the error's."""
     told = error.args[0] if error.args else ""
     return str(told.get("M", told)) if isinstance(told, dict) else str(error) or type(error).__name__
 
 
-def _without_password(text: str, url: str) -> str:
+def without_password(text: str, url: str) -> str:
+    """The text less the password of a database's address."""
     password = parse_database_url(url).password
     return text.replace(password.get_secret_value(), "***") if password else text

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+from cli.completing import one_of, sessions_completed
 from cli.faults import WrongUsage
+from cli.naming import checked
 from shared.errors import InputError
 from shared.options import Options
 from shared.pipelines import PIPELINES
+
+WHERE, ROWS, MONEY, SESSIONS = "Where it runs", "What happens to the rows", "Money", "Which session it becomes"
 
 # Everywhere
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object as the last line of output.")]
 StateDir = Annotated[
     Path,
-    typer.Option("--state-dir", metavar="DIR", envvar="ROWLIFT_STATE_DIR", help="Which local stack is meant."),
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        envvar="ROWLIFT_STATE_DIR",
+        help="Which local stack is meant.",
+        rich_help_panel=WHERE,
+    ),
 ]
 ApiUrl = Annotated[
     str | None,
-    typer.Option("--api", metavar="URL", help="Speak to the deployment at this address instead of a local stack."),
+    typer.Option("--api", metavar="URL", help="A deployment instead of a local stack.", rich_help_panel=WHERE),
 ]
 DEFAULT_STATE_DIR = Path(".rowlift")
 
 # Sessions
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="A session id; `rowlift status` lists them.")]
+SessionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION",
+        help="A session's id or the beginning of it; `rowlift status` lists them.",
+        autocompletion=sessions_completed,
+        callback=checked,
+    ),
+]
 OutputFile = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="Write to this file; default: standard output.")
 ]
@@ -36,59 +53,126 @@ Files = Annotated[
     list[Path], typer.Argument(metavar="FILE", help="The files to upload; for movies also the folder of an export.")
 ]
 PipelineName = Annotated[
-    str, typer.Option("--pipeline", metavar="P", help=f"What to do with the rows: {', '.join(sorted(PIPELINES))}.")
+    str | None,
+    typer.Option(
+        "--pipeline",
+        metavar="P",
+        help=f"{' or '.join(sorted(PIPELINES))}; may be left out where the files tell it.",
+        autocompletion=one_of(*sorted(PIPELINES)),
+    ),
 ]
 WriteMode = Annotated[
     str | None,
-    typer.Option("--write-mode", metavar="db|file|both", help="Where answers go: the domain tables, results.jsonl."),
+    typer.Option(
+        "--write-mode",
+        metavar="MODE",
+        help="Where answers go: db (the tables), file (results.jsonl), both (the default).",
+        autocompletion=one_of("db", "file", "both"),
+        rich_help_panel=ROWS,
+    ),
 ]
 SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave rows alone whose answer the database has already.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, show what it would cost and ask; call and write nothing.")
-]
-Budget = Annotated[
-    str | None, typer.Option("--budget", metavar="USD", help="The most the session may spend; then it pauses.")
-]
-Approve = Annotated[
-    str | None,
-    typer.Option("--approve", metavar="auto|ask", help="ask: parse, show the cost, then wait for `rowlift approve`."),
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave rows alone whose answer the database has already.",
+        rich_help_panel=ROWS,
+    ),
 ]
 OnMissing = Annotated[
     str | None,
-    typer.Option("--on-missing", metavar="create|error", help="What an id the database does not have means."),
+    typer.Option(
+        "--on-missing",
+        metavar="WHAT",
+        help="An id the table does not have: create it (the default), or error.",
+        autocompletion=one_of("create", "error"),
+        rich_help_panel=ROWS,
+    ),
 ]
 MaxFailed = Annotated[
     str | None,
-    typer.Option("--max-failed", metavar="N|N%", help="More failed rows than this fail the session; default 50%."),
+    typer.Option(
+        "--max-failed",
+        metavar="N",
+        help="More failed rows than this, a count or a share, stop the session; default 50%.",
+        rich_help_panel=ROWS,
+    ),
 ]
 Reuse = Annotated[
     str | None,
-    typer.Option("--reuse", metavar="always|never", help="Whether an answer that was paid for before is used again."),
+    typer.Option(
+        "--reuse",
+        metavar="WHEN",
+        help="Take an answer that was paid for before: always (the default), or never.",
+        autocompletion=one_of("always", "never"),
+        rich_help_panel=MONEY,
+    ),
+]
+Watchlist = Annotated[
+    bool,
+    typer.Option("--watchlist", help="movies: also films that are only on the watchlist.", rich_help_panel=ROWS),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="USD",
+        help="The most the session may spend; it pauses before it would spend more.",
+        rich_help_panel=MONEY,
+    ),
+]
+Approve = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="HOW",
+        help="auto (the default), or ask: show the cost and wait for `rowlift approve`.",
+        autocompletion=one_of("auto", "ask"),
+        rich_help_panel=MONEY,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check all, show cost and prompts; call and write nothing.", rich_help_panel=MONEY),
 ]
 CallMode = Annotated[
     str | None,
-    typer.Option("--call-mode", metavar="direct|background", help="background: after a crash an answer is fetched."),
+    typer.Option(
+        "--call-mode",
+        metavar="MODE",
+        help="direct (the default), or background: a crash pays nothing twice.",
+        autocompletion=one_of("direct", "background"),
+        rich_help_panel=MONEY,
+    ),
 ]
 IntoSession = Annotated[
-    str | None, typer.Option("--session", metavar="UUID", help="Add the files to this session instead of new ones.")
+    str | None,
+    typer.Option(
+        "--session",
+        metavar="SESSION",
+        help="Add the files to this session; its options stay.",
+        autocompletion=sessions_completed,
+        rich_help_panel=SESSIONS,
+    ),
+]
+ResumeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="EARLIER",
+        help="Results of an earlier run, torn or not: rows they hold are not run again.",
+        rich_help_panel=ROWS,
+    ),
 ]
 Export = Annotated[
     str | None,
-    typer.Option("--export", metavar="NAME", help="movies: which export the files are of; default: by their folder."),
+    typer.Option(
+        "--export",
+        metavar="NAME",
+        help="movies: which export the files are of; default: by their folder.",
+        rich_help_panel=SESSIONS,
+    ),
 ]
-Watchlist = Annotated[
-    bool, typer.Option("--watchlist", help="movies: enrich films too that are only on the watchlist.")
-]
-
-
-def session_argument(text: str) -> UUID:
-    """The session a person named; raises WrongUsage."""
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise WrongUsage(f"{text[:60]!r} is not a session id; `rowlift status` lists the sessions.") from error
 
 
 def checked_pipeline(name: str, *, export: str | None, watchlist: bool) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from uuid import UUID
 
-import typer
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cli.client import Api, Document
+from cli.faults import Interrupted
+from cli.naming import short
 from cli.showing import duration, money
 from cli.terminal import Terminal
 
@@ -89,22 +89,29 @@ def show_quote(quote: Document, terminal: Terminal) -> None:
 
 
 def approved(found: Sequence[Document], service: Api, terminal: Terminal) -> bool:
-    """Whether a person at the screen approved any of the sessions that wait for it; nobody else can be asked."""
+    """Whether a person at the screen approved any of the sessions that wait for it; nobody else can be asked.
+
+    Raises Interrupted where the person leaves instead of answering.
+    """
     waiting = [status for status in found if status["status"] == "quoted" and status.get("quote")]
-    if not waiting or terminal.as_json or not terminal.live or not sys.stdin.isatty():
+    if not waiting or not terminal.asks:
         return False
     answers = [_approved(status, service, terminal) for status in waiting]
     return any(answers)
 
 
 def _approved(status: Document, service: Api, terminal: Terminal) -> bool:
+    session = status["session_id"]
     show_quote(status["quote"], terminal)
     try:
-        wanted = typer.confirm("Go on?", default=False)
-    except typer.Abort:  # Ctrl-C is a no: the session waits
-        wanted = False
+        wanted = terminal.ask("Go on?", default=False)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"Stopped; session {session} waits for approval, and nothing is paid until then. "
+            f"`rowlift approve {short(session)}` starts it, `rowlift cancel {short(session)}` ends it."
+        ) from error
     if wanted:
-        service.act(UUID(status["session_id"]), "approve")
+        service.act(UUID(session), "approve")
     else:
-        terminal.declined.add(status["session_id"])
+        terminal.declined.add(session)
     return wanted

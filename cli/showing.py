@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from rich.console import Group, RenderableType
@@ -22,6 +21,7 @@ STYLES = {
     "completed": "green", "enriching": "cyan", "processing": "cyan", "uploading": "cyan",
     "paused": "yellow", "quoted": "yellow", "failed": "red", "cancelled": "magenta",
 }  # fmt: skip
+MOVING = ("uploading", "processing", "enriching")
 _OUTCOME_STYLES = {
     Outcome.ENRICHED: "green", Outcome.FAILED: "red", Outcome.REJECTED: "yellow", Outcome.NEEDS_REVIEW: "yellow",
 }  # fmt: skip
@@ -86,8 +86,8 @@ def costs(status: Document) -> str:
 
 
 def pace(status: Document) -> str:
-    """Rate and remaining time, as far as they are known; empty once nothing is open."""
-    if not status.get("open"):
+    """Rate and remaining time, as far as they are known; empty once nothing moves."""
+    if not status.get("open") or status["status"] not in MOVING:
         return ""
     parts = []
     if status.get("items_per_second"):
@@ -111,10 +111,10 @@ def name_of(status: Document, names: Mapping[UUID, str] = {}) -> str:  # it is o
     session = status.get("session_id")
     if session is None:
         return f"{len(status.get('session_ids', ()))} sessions"
-    return names.get(UUID(session)) or _source(status) or str(session)
+    return names.get(UUID(session)) or source_of(status) or str(session)
 
 
-def _source(status: Document) -> str:
+def source_of(status: Document) -> str:
     """The name of the file or of the export a session began with."""
     name = str(status.get("source", "")).removeprefix("gs://").partition("/")[2]
     pipeline = PIPELINES.get(str(status.get("pipeline")))
@@ -153,7 +153,7 @@ def picture(
 def _bar(status: Document, names: Mapping[UUID, str], spinner: RenderableType) -> RenderableType:
     units = work(status) or Work(total=0, done=0)
     word, style = status["status"], STYLES.get(status["status"], "white")
-    moving = word in ("uploading", "processing", "enriching")
+    moving = word in MOVING
     sign = spinner if moving else Text("●", style=style)
     row = Table.grid(padding=(0, 1))
     row.add_row(
@@ -184,53 +184,6 @@ def _below(status: Document) -> RenderableType:
     if reason(status):
         text.append(f"\n  {reason(status)}", style=STYLES.get(status["status"], ""))
     return text
-
-
-def details(status: Document) -> Table:
-    """Everything a person wants to know of one session."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-
-    def add(name: str, value: Any) -> None:
-        if value not in (None, ""):
-            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
-
-    add("session", status.get("session_id"))
-    add("sessions", ", ".join(status.get("session_ids", ())))
-    add("source", status.get("source"))
-    add("status", Text(status["status"], style=STYLES.get(status["status"], "")))
-    add("reason", reason(status))
-    if "total" in status:
-        add("items", f"{status['total']:,}, {status['open']:,} open ({status['progress_percent']:g} % done)")
-        add("outcomes", ", ".join(f"{count:,} {outcome}" for outcome, count in counts(status)))
-        if status.get("total_movies") is not None:
-            add("films", f"{status['total_movies']:,}, {status['enriched_count']:,} of them enriched")
-        add("pace", pace(status))
-        add("bound by", status.get("bound_by"))
-        if costs(status):
-            add("spent", f"{money(status['spent_usd'])}, budget {money(status.get('budget_usd'))}")
-        if status.get("reserved_usd"):
-            add("reserved", money(status["reserved_usd"]))
-    add("created", status.get("created_at"))
-    add("completed", status.get("completed_at"))
-    return table
-
-
-def sessions_table(sessions: Sequence[Document]) -> Table:
-    """The newest sessions, a line each."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("session", "status", "spent", "created", "source"):
-        table.add_column(heading, no_wrap=heading != "source", overflow="fold")
-    for each in sessions:
-        table.add_row(
-            each["session_id"],
-            Text(each["status"], style=STYLES.get(each["status"], "")),
-            money(each["spent_usd"]) if each["spent_usd"] else "",
-            str(each["created_at"])[5:16].replace("T", " "),
-            Text(f"{each['pipeline']}/{_source(each)}"),
-        )
-    return table
 
 
 def findings_table(findings: Sequence[Document]) -> Table:

@@ -1,4 +1,8 @@
-"""Where a command's words go: to people, or with --json to standard error, one JSON object on standard output."""
+"""Where a command's words go.
+
+The answer goes to standard output: for people, or with --json for programs, as one JSON object on its last line, all
+else then going to standard error. How far it is goes there too, unless people look at the screen.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from rich.markup import escape
 from cli.faults import Fault
 
 PLAIN_WIDTH = 140  # of tables that go into a pipe
-_REACHES = "up|down|status|watch|results|rejects|reprocess|match|pause|resume|cancel|approve|verify"
+_REACHES = "up|down|status|watch|results|rejects|reprocess|match|pause|resume|cancel|approve|verify|logs|doctor"
 _COMMAND = re.compile(rf"`(rowlift (?:{_REACHES})\b[^`]*)`")
 _place: ContextVar[str] = ContextVar("place", default="")  # the --state-dir or --api this command was given
 
@@ -41,6 +45,11 @@ def hinted(text: str) -> str:
     return _COMMAND.sub(lambda m: m[0] if "--state-dir" in m[1] else f"`{m[1]}{_reaches(m[1], place)}`", text)
 
 
+def speaks_to_deployment() -> bool:
+    """Whether this command speaks to a deployment, not to a stack of this machine."""
+    return "--api" in _place.get()
+
+
 def _reaches(command: str, place: str) -> str:
     """What the command needs to reach the place; `up` and `down` are about stacks of this machine alone."""
     return "" if "--api" in place and command.split()[1] in ("up", "down") else place
@@ -57,20 +66,49 @@ class Terminal:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.console = _console(stderr=as_json)
+        # Whoever pipes standard output wants the answer in it, and still to see how far it is.
+        self.progress = self.console if self.console.is_terminal else _console(stderr=True)
         self.declined: set[str] = set()  # sessions whose quote was shown to a person who did not approve it
 
     @property
     def live(self) -> bool:
         """Whether a person looks at a screen that can be drawn on."""
-        return self.console.is_terminal
+        return self.progress.is_terminal and not self.progress.is_dumb_terminal
+
+    @property
+    def drawn(self) -> bool:
+        """Whether what `live` drew stands where the answer goes, so that it need not be told again."""
+        return self.live and self.progress is self.console
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a person who can be asked."""
+        return self.progress.is_terminal and not self.as_json and sys.stdin.isatty()
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
         """Tell a person something; brackets in the text are just brackets."""
         self.console.print(hinted(text), style=style, markup=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Tell a person something that is no part of the answer: what goes on, what is left out."""
+        self.progress.print(hinted(text), markup=False, soft_wrap=True)
+
     def show(self, what: RenderableType) -> None:
         """Show a table or the like to a person."""
         self.console.print(what)
+
+    def ask(self, question: str, *, default: bool) -> bool:
+        """A person's yes or no; the end of input means the default. Ctrl-C raises KeyboardInterrupt."""
+        while True:
+            self.progress.print(f"{question} [{'Y/n' if default else 'y/N'}] ", end="", markup=False, soft_wrap=True)
+            typed = sys.stdin.readline()
+            word = typed.strip().lower()
+            if not typed:
+                self.progress.print()
+            if not word:
+                return default
+            if word in ("y", "yes", "n", "no"):
+                return word[0] == "y"
 
     @contextmanager
     def busy(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -79,10 +117,10 @@ class Terminal:
         A spinner where there is a screen, else one line.
         """
         if not self.live:
-            self.say(f"{what} …")
+            self.note(f"{what} …")
             yield lambda _: None
             return
-        with self.console.status(escape(what)) as spinner:
+        with self.progress.status(escape(what)) as spinner:
             yield lambda detail: spinner.update(escape(f"{what} · {detail}"))
 
     def answer(self, document: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import mimetypes
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -59,15 +60,25 @@ class Uploader:
 
     def put(self, one: Input, metadata: Mapping[str, str], *, session: UUID | None = None) -> Uploaded:
         """Upload a file; it makes a session of its own unless it joins one. Raises Unreachable, WrongUsage."""
-        file, name = one.file, one.object
+        kind = mimetypes.guess_type(one.file.name)[0] or "text/csv"
+        blob = self.keep(one.file, one.object, kind, metadata)
+        generation = int(blob.generation)
+        return Uploaded(
+            input=one,
+            object=f"gs://{self._bucket}/{one.object}",
+            generation=generation,
+            bytes=int(blob.size or 0),
+            session=session or session_id(self._bucket, one.object, generation),
+        )
+
+    def keep(self, file: Path, name: str, kind: str, metadata: Mapping[str, str] | None = None) -> Any:
+        """The object a file has become, of this name and type. Raises Unreachable, WrongUsage."""
         try:
             with translated():
                 self._client = self._client or _client(self._storage)
                 blob = self._client.bucket(self._bucket).blob(name)
-                blob.metadata = dict(metadata) or None
-                blob.upload_from_filename(
-                    str(file), content_type=mimetypes.guess_type(file.name)[0] or "text/csv", timeout=TIMEOUT
-                )
+                blob.metadata = dict(metadata or {}) or None
+                blob.upload_from_filename(str(file), content_type=kind, timeout=TIMEOUT)
         except ObjectGone as error:
             raise WrongUsage(f"There is no bucket {self._bucket}, or you may not see it.") from error
         except StorageDown as error:
@@ -75,14 +86,7 @@ class Uploader:
             raise Unreachable(f"Cannot upload {file} to {self._bucket}. {error} {remedy}") from error
         except OSError as error:
             raise WrongUsage(f"Cannot read {file}: {error.strerror or error}.") from error
-        generation = int(blob.generation)
-        return Uploaded(
-            input=one,
-            object=f"gs://{self._bucket}/{name}",
-            generation=generation,
-            bytes=int(blob.size or 0),
-            session=session or session_id(self._bucket, name, generation),
-        )
+        return blob
 
 
 def _client(storage: str | None) -> Any:

@@ -159,23 +159,25 @@ class Watcher:
     @contextmanager
     def _display(self, names: Mapping[UUID, str]) -> Iterator[Show]:
         if self._terminal.live:
-            with Live(console=self._terminal.console, refresh_per_second=12) as live:
+            with Live(console=self._terminal.progress, refresh_per_second=12) as live:
                 spinner = Spinner("dots", style="cyan")
                 yield lambda found: live.update(picture(found, names, spinner=spinner))
         else:
             yield self._plain(names)
 
     def _plain(self, names: Mapping[UUID, str]) -> Show:
-        """Shows a line per session when its status has changed, and every few seconds."""
+        """Shows a line per session when its status has changed, and every few seconds; the end is the answer's."""
         said: dict[str, tuple[str, float]] = {}
 
         def show(found: list[Document]) -> None:
             for status in found:
+                if len(found) == 1 and status["status"] in HALTED:
+                    continue
                 key, now = status["session_id"], self._clock()
                 last, at = said.get(key, ("", now))
                 if status["status"] != last or now - at >= PLAIN_EVERY:
                     said[key] = (status["status"], now)
-                    self._terminal.say(line_of(status, names))
+                    self._terminal.note(line_of(status, names))
 
         return show
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from cli import local
 from infra.local import ports
+from tests.workbench import artists_csv
 
 ROOT = Path(__file__).parent.parent.parent
 ROWLIFT = Path(sys.executable).parent / "rowlift"
@@ -84,8 +86,11 @@ def test_a_file_is_run_and_its_results_lie_beside_it(place: Path) -> None:
     assert {line["db_status"] for line in lines} == {"updated"}
     session = answer["session_id"]
     assert ran("verify", session, cwd=place)["sound"] is True
-    status = ran("status", session, cwd=place)
+    status = ran("status", session[:8], cwd=place)
     assert (status["session_id"], status["enriched"]) == (session, 25)
+    paper = (ROOT / "docs" / "cli-json.md").read_text("utf-8").partition("### status SESSION\n\n```json\n")[2]
+    assert set(json.loads(paper.partition("```")[0])) == set(status)
+    assert {each["name"]: each["level"] for each in ran("doctor", cwd=place)["checks"]}["stack"] == "ok"
     known = ran("status", cwd=place)
     assert session in {each["session_id"] for each in known["sessions"]}
     saved = ran("results", session, "--output", "again.jsonl", cwd=place)
@@ -112,7 +117,7 @@ def test_uploads_are_watched_mended_and_run_again(place: Path) -> None:
 def test_an_unapproved_session_waits_and_then_runs(place: Path) -> None:
     (place / "asked.csv").write_bytes(SAMPLE.read_bytes())
     words = ("upload", "asked.csv", "--pipeline", "artists", "--approve", "ask", "--reuse", "never", "--watch")
-    quoted = ran(*words, cwd=place)
+    quoted = ran(*words, cwd=place, code=1)
     assert (quoted["status"], quoted["open"], quoted["spent_usd"]) == ("quoted", 25, 0)
     ran("approve", quoted["session_id"], cwd=place)
     ended = ran("watch", quoted["session_id"], cwd=place)
@@ -126,7 +131,7 @@ def test_an_unapproved_session_waits_and_then_runs(place: Path) -> None:
 def test_a_session_is_paused_resumed_and_cancelled(place: Path) -> None:
     (place / "held.csv").write_bytes(SAMPLE.read_bytes())
     words = ("upload", "held.csv", "--pipeline", "artists", "--approve", "ask", "--watch")
-    session = ran(*words, cwd=place)["session_id"]
+    session = ran(*words, cwd=place, code=1)["session_id"]
     assert ran("pause", session, cwd=place)["status"] == "paused"
     assert ran("watch", session, cwd=place, code=1)["pause_reason"]
     assert ran("resume", session, "--budget", "5", cwd=place)["budget_usd"] == 5
@@ -174,6 +179,66 @@ def test_results_into_a_closed_pipe_end_quietly(place: Path) -> None:
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_results_are_followed_through_kills_and_end_as_results_jsonl(place: Path) -> None:
+    (place / "many.csv").write_bytes(artists_csv(600, first=70_000_000))
+    session = ran("upload", "many.csv", "--pipeline", "artists", cwd=place)["session_id"]
+    output, words = place / "followed.jsonl", ("results", session, "--follow", "--output", "followed.jsonl")
+    for _ in range(2):
+        process = start(*words, cwd=place)
+        size = output.stat().st_size if output.exists() else 0
+        wait_until(lambda size=size: output.exists() and output.stat().st_size > size, "lines come")  # type: ignore[misc]
+        process.kill()
+        process.communicate()
+        if len(output.read_bytes().splitlines()) == 600:  # on a quick machine it is over by now
+            break
+    answer = ran(*words, cwd=place)
+    assert (answer["status"], answer["lines"], answer["differed"]) == ("completed", 600, 0)
+    saved = ran("results", session, "--output", "whole.jsonl", cwd=place)
+    assert saved["lines"] == 600
+    assert sorted(output.read_bytes().splitlines()) == sorted((place / "whole.jsonl").read_bytes().splitlines())
+    lines = [json.loads(line) for line in (place / "whole.jsonl").read_text("utf-8").splitlines()]
+    ran("results", session, "--output", "whole.parquet", cwd=place)
+    assert pq.read_table(place / "whole.parquet").to_pylist() == lines
+    ran("results", session, "--output", "whole.csv", cwd=place)
+    with (place / "whole.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["response_text"] for row in csv.DictReader(file)] == [line["response_text"] for line in lines]
+
+
+@pytest.mark.parametrize("pipeline", ["artists", "movies"])
+def test_a_run_goes_on_with_a_torn_file_and_writes_a_whole_one(place: Path, pipeline: str) -> None:
+    """What the earlier file holds is not asked for again; the new one has every row's answer."""
+    films = pipeline == "movies"
+    if films:
+        given, export = str(ROOT / "examples/letterboxd-demo"), ("--export", "first")
+    else:
+        (place / "resumed.csv").write_bytes(artists_csv(40, first=80_000_000))
+        given, export = "resumed.csv", ()
+    first = ran("run", given, *export, "--pipeline", pipeline, "--output", f"{pipeline}-1.jsonl", cwd=place)
+    whole = (place / f"{pipeline}-1.jsonl").read_bytes()
+    (place / f"{pipeline}-torn.jsonl").write_bytes(whole[: len(whole) * 2 // 3])
+    words = ("--resume", f"{pipeline}-torn.jsonl", "--output", f"{pipeline}-2.jsonl", "--reuse", "never")
+    export = ("--export", "second") if films else ()
+    again = ran("run", given, *export, "--pipeline", pipeline, *words, cwd=place)
+    assert again["status"] == "completed"
+    assert again["resumed"]["held"] > 0
+    assert again["resumed"]["torn"] == 1
+    assert [finding["finding"] for finding in again["resumed_findings"]] == ["torn"]
+    assert again["skipped"] == again["resumed"]["held"] + first["skipped"]
+    if not films:
+        assert 0 < again["spent_usd"] < first["spent_usd"]
+    old, new = (_answers(place / f"{pipeline}-{number}.jsonl") for number in (1, 2))
+    assert new == old
+    assert ran("verify", again["session_id"], cwd=place)["sound"] is True
+
+
+def _answers(file: Path) -> set[tuple[Any, ...]]:
+    """What each line of a file says of its row, whichever session it is of."""
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    fields = ("artist_id", "response_text", "letterboxd_uri", "title", "tmdb_id", "overview", "rating")
+    owners = [line for line in lines if line["outcome"] != "merged"]
+    return {(line["outcome"], *(line.get(name) for name in fields)) for line in owners}
 
 
 def test_run_starts_a_stack_where_none_runs_and_stops_it_again(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,13 @@ import pytest
 
 from cli import local, main, uploading, watching
 from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, status_of
+
+ID = str(SESSION)
+LEFT_OUT = (
+    "DATABASE_URL", "ROWLIFT_STATE_DIR", "ROWLIFT_DEBUG", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "PROMPT",
+    "TMDB_API_TOKEN", "TMDB_BASE_URL", "CLOUD_SQL_INSTANCE", "APPROVE_ABOVE_USD", "NO_COLOR", "FORCE_COLOR",
+)  # fmt: skip
+CSV = b"artist_id,artist_name,artist_data\n5b11f4ce-a62d-471e-81fc-a69a8278c7da,Nirvana,\n"
 
 
 class Ran:
@@ -34,7 +44,7 @@ Run = Callable[..., Ran]
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """The `rowlift` command, in an empty folder and without variables of ours."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "ROWLIFT_STATE_DIR", "ROWLIFT_DEBUG"):
+    for name in LEFT_OUT:
         monkeypatch.delenv(name, raising=False)
 
     def run(*words: str) -> Ran:
@@ -73,3 +83,23 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }  # fmt: skip
     monkeypatch.setattr(local, "find", lambda state_dir: info)
     return info
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A person who presses Ctrl-C while the command waits between two looks."""
+
+    def press(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(5)
+        pytest.fail("nothing interrupts here")
+
+    return lambda: monkeypatch.setattr("cli.watching.Watcher._is_over", press)
+
+
+@pytest.fixture
+def files(run: Run) -> list[str]:
+    """Two files of artists in the folder where the command runs."""
+    for name in ("a.csv", "b.csv"):
+        Path(name).write_bytes(CSV)
+    return ["a.csv", "b.csv"]

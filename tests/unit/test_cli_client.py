@@ -160,5 +160,36 @@ def test_without_credentials_the_login_is_named(monkeypatch: pytest.MonkeyPatch,
 
 def test_the_page_of_newest_sessions_is_as_long_as_asked() -> None:
     fake = FakeApi()
-    assert [each["session_id"] for each in api(fake).sessions(limit=3)] == [str(SESSION)]
+    assert [each["session_id"] for each in api(fake).sessions(limit=3)["sessions"]] == [str(SESSION)]
     assert fake.requests[0].url.params["limit"] == "3"
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "words"),
+    [
+        (httpx.Response(200, text="<html>", headers=HTML), Unreachable, "an HTML page.*a proxy or login page stands"),
+        (httpx.Response(502, text="<html>", headers=HTML), Unreachable, r"cannot answer now \(502\).*an HTML page"),
+        (
+            httpx.Response(302, headers={"Location": "https://login.example/x"}), Unreachable,
+            "sends you on to https://login.example/x, a login page perhaps",
+        ),
+        (httpx.Response(503, json={"detail": "Full."}, headers={"Retry-After": "7"}), Unreachable, "Try again in 7 s"),
+        (problem(404, "There is no session x."), NoSuchSession, "`rowlift status` lists the sessions"),
+        (problem(410, "The session has expired."), WrongUsage, "Upload the file again: answers that were paid for"),
+        (problem(403, "Requests from elsewhere are refused."), WrongUsage, "Requests from elsewhere are refused"),
+    ],
+)  # fmt: skip
+def test_each_refusal_says_what_to_do_next(response: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        answering(response).status(SESSION)
+
+
+def test_why_there_are_no_credentials_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    path = tmp_path / "key.json"
+    path.write_text("nonsense")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(Unreachable, match=r"No credentials for https://api-x.*key\.json.*gcloud auth"):
+        identity_token(CLOUD)

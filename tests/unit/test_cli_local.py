@@ -17,6 +17,7 @@ import pytest
 from cli import local, main
 from cli.faults import Failed, Unreachable, WrongUsage
 from cli.terminal import Terminal
+from tests.unit.conftest import CSV, Run
 
 REPO = Path(__file__).parent.parent.parent
 
@@ -92,7 +93,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 def test_a_stack_is_started_found_and_stopped(state_dir: Path, terminal: Terminal) -> None:
     assert local.find(state_dir) is None
-    stack = local.start(state_dir, ["--pubsub", "gcloud"], terminal=terminal)
+    stack = local.start(state_dir, ["--pubsub", "gcloud"], terminal=terminal, parent=os.getpid())
     assert stack.info["broker"] == "gcloud"
     assert stack.info["parent"] == os.getpid()
     assert stack.news() in (["postgres: up"], [])
@@ -171,7 +172,7 @@ def test_a_stack_is_borrowed_where_one_runs_and_ended_only_where_it_was_started(
 def test_a_screen_shows_how_far_the_start_is(state_dir: Path, terminal: Terminal, capsys: Any) -> None:
     from rich.console import Console
 
-    terminal.console = Console(force_terminal=True, width=100)
+    terminal.progress = Console(force_terminal=True, width=100)
     local.start(state_dir, terminal=terminal).stop()
     assert "starting the local stack" in capsys.readouterr().out
 
@@ -256,3 +257,139 @@ def test_up_detached_is_found_again_and_down_ends_it(
     assert local.find(state_dir) is None
     assert main.main(["down"]) == 0
     assert "No stack runs" in capsys.readouterr().out
+
+
+# A stack that `run` started
+
+
+RUN = """
+import os, pathlib, signal, sys
+from cli import local
+from cli.faults import Interrupted
+from cli.terminal import Terminal
+from tests.unit.conftest import CSV, Run
+local.ROOT = pathlib.Path(sys.argv[1])
+try:
+    with local.running(pathlib.Path(sys.argv[2]), terminal=Terminal(as_json=False)) as (info, started):
+        print(started, flush=True)
+        sys.stdin.readline()
+        raise Interrupted("Left.", goes_on=sys.argv[3] == "goes on")
+except Interrupted:
+    pass
+"""
+
+
+def running(state_dir: Path, how: str) -> subprocess.Popen[str]:
+    """A process inside `local.running`, which leaves it when it reads a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(local.ROOT), str(state_dir), how],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_a_stack_stays_up_under_work_that_goes_on_and_its_keeper_goes_with_it(state_dir: Path) -> None:
+    process = running(state_dir, "goes on")
+    process.communicate("\n", timeout=20)  # which returns: nothing holds its output open
+    assert process.returncode == 0
+    info = local.require(state_dir)
+    keeper = info["parent"]
+    os.kill(keeper, 0)
+    local.stop(info, state_dir)
+    wait_until(lambda: not _lives(keeper), "the keeper is gone")
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGKILL, signal.SIGHUP])
+def test_a_stack_ends_with_a_run_that_is_left_for_good_or_killed(
+    state_dir: Path, number: signal.Signals | None
+) -> None:
+    process = running(state_dir, "ends")
+    info = local.require(state_dir)
+    if number is not None:
+        process.send_signal(number)
+    process.communicate(None if number else "\n", timeout=20)
+    wait_until(lambda: not _lives(info["parent"]), "the keeper is gone")
+    if number is None:
+        assert local.find(state_dir) is None
+    else:  # the real stack looks after its parent; this one is told
+        local.stop(info, state_dir)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_who_does_not_wait_for_the_end_of_a_stack_is_told_that_it_ends(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = local.start(state_dir, terminal=terminal, parent=os.getpid())
+
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    real = stack.stop
+    monkeypatch.setattr(stack, "stop", press)
+    local._end(stack, terminal)
+    assert "ends by itself in a moment" in capsys.readouterr().err
+    real()
+
+
+# The environment of a stack
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("APPROVE_ABOVE_USD", "abc", "APPROVE_ABOVE_USD: Input should be a valid number"),
+        ("OPENAI_MAX_OUTPUT_TOKENS", "-4", "OPENAI_MAX_OUTPUT_TOKENS: Input should be greater than 0"),
+        ("PROMPT", "artist-bio/99", "There is no prompt 'artist-bio/99'. PROMPT can be: artist-bio/1"),
+        ("DATABASE_URL", "mysql://me:secret@h/d", "it does not begin with postgresql://"),
+    ],
+)
+@pytest.mark.parametrize("words", [["up", "--detach"], ["run", "a.csv", "--pipeline", "artists"]])
+def test_a_variable_that_is_wrong_is_told_before_anything_starts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str, value: str, said: str
+) -> None:
+    Path("a.csv").write_bytes(CSV)
+    monkeypatch.setenv(name, value)
+    ran = run(*words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert "secret" not in ran.err
+    assert not Path(".rowlift").exists()
+
+
+def test_what_the_stack_sets_itself_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.environment import stack_settings
+
+    monkeypatch.setenv("PIPELINES", "{")
+    monkeypatch.setenv("THREADS", "many")
+    assert stack_settings().threads == 16
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (["--port-base 80: port 80 is in use"], "--port-base 80: port 80 is in use"),
+        (
+            ["ingest ended:", "Traceback (most recent call last):", '  File "x.py", line 1', "    raise It",
+             "shared.errors.ConfigError: Settings are incomplete or wrong:", "  THREADS: too many"],
+            "THREADS: too many",
+        ),
+        (["Traceback (most recent call last):", '  File "x.py"', "OSError: no space left"], "OSError: no space left"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_of_the_last_words_of_a_stack_only_the_reason_is_told(last: list[str], said: str) -> None:
+    assert local._essence(last) == said

@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from cli.inputs import inputs_of
-from cli.showing import details, line_of, name_of, picture, sessions_table
+from cli.sheets import details, sessions_table
+from cli.showing import line_of, name_of, picture
 from cli.watching import Pace
 from shared.sessions import export_session_ids
 from tests.fake_api import SESSION, FakeApi, FakeBucket, film_line, film_status, problem, working
@@ -270,8 +271,8 @@ def test_a_line_speaks_of_films_and_of_no_money() -> None:
 
 def test_a_session_of_films_is_called_by_its_export() -> None:
     assert name_of(film_status(source="gs://up/movies/me-2024.zip")) == "me-2024"
-    assert "letterboxd-me-0123abcd" in shown(sessions_table([film_status()]), 140)
-    assert "watched.csv" not in shown(sessions_table([film_status()]), 140)
+    assert "letterboxd-me-0123abcd" in shown(sessions_table([film_status()], 140), 140)
+    assert "watched.csv" not in shown(sessions_table([film_status()], 140), 140)
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -294,7 +295,7 @@ def test_the_pace_is_that_of_films_not_of_the_records_merged_into_them() -> None
 
 def test_details_count_films_and_every_outcome() -> None:
     said = shown(details(film_status()), 100)
-    for words in ("12, 11 of them enriched", "15 merged", "1 needs_review"):
+    for words in ("12, 0 open (100 % done)", "29 read, 15 merged into the others", "11 enriched", "1 needs a look"):
         assert words in said
     assert "spent" not in said
 
@@ -303,7 +304,7 @@ def test_what_needs_a_look_is_told_with_what_to_do(run: Run, api: FakeApi) -> No
     api.statuses[SESSION] = [working(1, pipeline="movies", total_movies=12), film_status()]
     ran = run("watch", ID)
     assert ran.code == 0
-    assert f"1 needs a look: `rowlift match {ID}` says why." in ran.out
+    assert f"1 needs a look: `rowlift match {ID[:8]}` says why." in ran.out
 
 
 # Match
@@ -333,7 +334,7 @@ def test_match_lists_what_needs_a_look(run: Run, api: FakeApi) -> None:
     assert [each["item_no"] for each in ran.answer["items"]] == [7, 12, 13]
     for words in (
         "No film of this export is called Her", "TMDB has 2 that may be meant", "TMDB no longer has what was chosen",
-        f"`rowlift match {ID} 12`",
+        f"`rowlift match {ID[:8]} 12`",
     ):  # fmt: skip
         assert words in ran.err
     api.items = []
@@ -349,7 +350,7 @@ def test_match_shows_what_an_item_may_be(run: Run, api: FakeApi) -> None:
     api.items = [item(12), item(14, "merged", parent=12, result=None), UNRESOLVED | {"item_no": 20}]
     ran = run("match", ID, "14", "--json")
     assert (ran.answer["item_no"], ran.answer["candidates"]) == (12, CANDIDATES)
-    for words in ("Item 12: Solaris (1968), needs review", "593", "0.60", "year +34", f"match {ID} 12 TMDB_ID"):
+    for words in ("Item 12: Solaris (1968), needs review", "593", "0.60", "year +34", f"match {ID[:8]} 12 TMDB_ID"):
         assert words in ran.err
     ran = run("match", ID, "20")
     assert "No film of this export is called Her" in ran.out
@@ -367,14 +368,33 @@ def test_match_of_a_film_that_was_found_says_which(run: Run, api: FakeApi) -> No
 
 
 @pytest.mark.parametrize(
-    ("word", "sent", "said"), [("593", 593, "is film 593"), ("NONE", None, "is none of the films")]
+    ("word", "sent", "ended", "code", "said"),
+    [
+        ("593", 593, "enriched", 0, "Item 12 is Solaris (1972), film 593 of TMDB, from now on."),
+        ("NONE", None, "not_found", 0, "Item 12 is none of the films of TMDB from now on."),
+        ("99", 99, "needs_review", 1, f"TMDB has no film 99: item 12 still needs a look. `rowlift match {ID[:8]} 12`"),
+        ("99", 99, "failed", 1, "Film 99 could not be taken over: Its answer is broken."),
+        ("593", 593, None, 0, f"is film 593 of TMDB from now on; `rowlift watch {ID[:8]}` shows when"),
+    ],
 )
-def test_match_sends_the_decision(run: Run, api: FakeApi, word: str, sent: int | None, said: str) -> None:
+def test_match_sends_the_decision_and_waits_for_what_comes_of_it(
+    run: Run,
+    api: FakeApi,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    sent: int | None,
+    ended: str | None,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr("cli.match_command.TAKEN_OVER_WITHIN", 0.05)
+    taken = {"tmdb_id": 593, "title": "Solaris", "release_date": "1972-03-20"} if ended == "enriched" else None
+    api.items = [item(12, ended, result=taken, error_message="Its answer is broken." if ended == "failed" else None)]
     path = f"/api/session/{ID}/items/12/match"
     answer = {"item_no": 12, "film_item_no": 12, "status": film_status()}
     api.answers[f"POST {path}"] = answer
     ran = run("match", ID, "12", word, "--json")
-    assert (ran.code, ran.answer) == (0, answer)
+    assert (ran.code, ran.answer) == (code, {**answer, "outcome": ended})
     assert api.sent("POST", path) == [{"tmdb_id": sent}]
     assert said in ran.err
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
+from cli.naming import short
 from cli.quotes import quote_table
 from tests.fake_api import SESSION, FakeApi, FakeBucket, quote_of, status_of, working
 from tests.unit.conftest import Run
@@ -65,10 +66,10 @@ def test_a_waiting_session_comes_with_its_quote_and_both_ways_out(
     Path("a.csv").write_bytes(CSV)
     api.default = [working(0, status="processing"), waiting()]
     ran = run("run", "a.csv", "--pipeline", "artists", "--approve", "ask")
-    assert ran.code == 0
+    assert ran.code == 1  # nothing ran
     assert "about $0.001867" in ran.out
     session = bucket.session()
-    assert f"`rowlift approve {session}` starts it, `rowlift cancel {session}` ends it." in ran.out
+    assert f"`rowlift approve {short(session)}` starts it, `rowlift cancel {short(session)}` ends it." in ran.out
     assert api.sent("POST", f"/api/session/{session}/approve") == []  # nobody was there to be asked
 
 
@@ -90,10 +91,10 @@ def test_a_person_at_the_screen_is_asked(
     Path("a.csv").write_bytes(CSV)
     api.default = [waiting(), waiting(), waiting(), status_of()] if goes_on else [waiting()]
     monkeypatch.setattr(sys, "stdin", Keyboard(typed))
-    monkeypatch.setattr("cli.terminal.Terminal.live", property(lambda self: True))
+    monkeypatch.setattr("cli.terminal.Terminal.asks", property(lambda self: True))
     ran = run("run", "a.csv", "--pipeline", "artists", "--approve", "ask")
-    assert ran.code == 0
-    assert "Go on?" in ran.out
+    assert ran.code == (0 if goes_on else 1)
+    assert "Go on? [y/N]" in ran.err
     session: UUID = bucket.session()
     assert len(api.sent("POST", f"/api/session/{session}/approve")) == goes_on
     assert ("waits for approval" in ran.out) is not goes_on
@@ -105,7 +106,7 @@ def test_one_that_could_not_be_quoted_says_why(run: Run, api: FakeApi, stack: di
     quote = {"error": "There is no prompt 'x/1'.", "waits_because": why}
     api.statuses[SESSION] = [working(0, status="quoted", quote=quote, pause_reason=why)]
     ran = run("watch", ID)
-    assert (ran.code, why in ran.out, ran.out.count("There is no prompt 'x/1'.")) == (0, True, 1)
+    assert (ran.code, why in ran.out, ran.out.count("There is no prompt 'x/1'.")) == (1, True, 1)
     assert "There is no prompt 'x/1'." in run("status", ID).out
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from cli.client import Api, NoSuchSession
 from cli.faults import Unreachable
-from cli.showing import answers_table, details, duration, findings_table, line_of, money, picture, sessions_table
-from cli.terminal import Terminal
+from cli.sheets import details, sessions_table
+from cli.showing import answers_table, duration, findings_table, line_of, money, picture
+from cli.terminal import Terminal, speak_of
 from cli.verdict import verdict
 from cli.watching import Pace, Watcher, summed
-from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, problem, status_of, uploaded, working
+from tests.fake_api import LOCAL, SESSION, FakeApi, FakeBucket, problem, quote_of, status_of, uploaded, working
 
 OTHER = UUID("11111111-5a0d-5d57-9c1e-8f4f5a1b7c11")
 
@@ -39,7 +40,7 @@ def watcher(fake: FakeApi, *, clock: Clock | None = None, screen: io.StringIO | 
     clock = clock or Clock()
     terminal = Terminal(as_json=False)
     if screen is not None:
-        terminal.console = Console(file=screen, force_terminal=True, width=110)
+        terminal.progress = Console(file=screen, force_terminal=True, width=110)
     service = Api(LOCAL, transport=httpx.MockTransport(fake))
     return Watcher(service, terminal, clock=clock, sleep=clock.sleep)
 
@@ -49,16 +50,17 @@ def test_it_ends_when_nothing_more_happens_without_a_person(end: str, capsys: py
     fake = FakeApi({SESSION: [working(0), working(4), status_of(status=end)]})
     [found] = watcher(fake).watch([SESSION])
     assert found["status"] == end
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2  # a line for each change of status where there is no screen
+    told = capsys.readouterr()
+    said = told.err.splitlines()
+    assert len(said) == 1  # a line for each change of status where there is no screen, the end being the answer's
     assert said[0].startswith("list.csv: enriching · 0 of 10 (0 %)")
-    assert said[1].startswith(f"list.csv: {end}")
+    assert told.out == ""
 
 
 def test_without_a_screen_a_line_comes_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     fake = FakeApi({SESSION: [*(working(1 + i // 10) for i in range(45)), status_of()]})
     watcher(fake).watch([SESSION])
-    assert len(capsys.readouterr().out.splitlines()) == 4  # at 0, 5 and 10 seconds, and the end
+    assert len(capsys.readouterr().err.splitlines()) == 3  # at 0, 5 and 10 seconds
 
 
 def test_a_fresh_upload_may_take_a_minute_to_appear() -> None:
@@ -208,7 +210,7 @@ def test_details_and_lines_hold_what_was_asked_for_and_take_brackets_as_they_are
 
 
 def test_tables() -> None:
-    assert str(SESSION) in plain(sessions_table([status_of()]))
+    assert str(SESSION) in plain(sessions_table([status_of()], 140))
     assert "I5" in plain(findings_table([{"rule": "I5", "finding": "item 3 was paid for twice"}]))
     long = plain(
         answers_table(
@@ -223,7 +225,7 @@ def test_tables() -> None:
     ("status", "code", "words"),
     [
         (status_of(), 0, ""),
-        (status_of(status="quoted", open=7), 0, "7 rows would run. `rowlift approve"),
+        (status_of(status="quoted", open=7), 1, "7 rows would run. `rowlift approve"),
         (status_of(status="paused", pause_reason="No hurry", open=3), 1, "paused: No hurry. `rowlift resume"),
         (status_of(status="paused", budget_usd=0.0125, open=3), 1, "--budget USD` goes on with more than $0.0125"),
         (status_of(status="failed", error_message="No column."), 1, "failed: No column."),
@@ -237,3 +239,18 @@ def test_verdicts(status: dict[str, Any], code: int, words: str, capsys: pytest.
 
 def test_one_bad_session_spoils_the_verdict() -> None:
     assert verdict([status_of(), status_of(status="failed")], Terminal(as_json=False)) == 1
+
+
+def test_a_wrong_key_says_that_a_stack_keeps_the_one_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    held = status_of(status="paused", pause_reason="upstream.bad_key: OpenAI does not accept the key", open=3)
+    verdict([held], Terminal(as_json=False))
+    assert "set the right one, `rowlift down`, `rowlift up --detach`; then `rowlift resume" in capsys.readouterr().out
+    speak_of(["watch", "--api", "https://api-x.a.run.app"])
+    verdict([held], Terminal(as_json=False))
+    speak_of([])
+    assert "rowlift down" not in capsys.readouterr().out
+
+
+def test_what_waits_for_approval_says_how_much_of_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict([status_of(status="quoted", open=25, quote=quote_of(to_run=3))], Terminal(as_json=False))
+    assert "25 rows would run, 3 of them with a request." in capsys.readouterr().out
