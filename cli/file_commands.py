@@ -157,6 +157,11 @@ def run(
         raise WrongUsage(f"--output {output} is one of the input files; name another.")
     if output is not None and resume is not None and output.resolve() == resume.resolve():
         raise WrongUsage(f"--output {output} is the file of earlier results, which stays as it is; name another.")
+    if output is not None and output.suffix.lower() in (".csv", ".parquet"):
+        raise WrongUsage(
+            f"run writes JSON lines: name --output {output.with_suffix('.jsonl')}, and afterwards "
+            f"`rowlift results SESSION --output {output}` makes that of them."
+        )
     if api is not None:
         service = Api(api)
         note_deployment(service, chosen, terminal)

@@ -15,7 +15,7 @@ from shared.copying import Maker
 from shared.dialect import Limits, detect
 from shared.errors import ConfigError, InputError
 from shared.forecasts import Range, Spoken, prompted
-from shared.options import MICROS, Options
+from shared.options import MICROS, Options, Reuse
 from shared.pipelines.artists import DEFAULT_PROMPT, LEAST_TOKENS, USUAL_SECONDS, USUAL_TOKENS, ArtistForm
 from shared.pipelines.base import ValidRow
 from shared.rows import read
@@ -41,8 +41,12 @@ class Foretold:
         usual, most = (money(figure / MICROS) for figure in (self.micros.likely, self.micros.high))
         return (
             f"{about}{self.rows:,} row{'' if self.rows == 1 else 's'}{bad} for {self.model}: about {usual}, "
-            f"{most} at most{' at its real price' if simulated else ''}{self._fits(options)}"
+            f"{most} at most{' at its real price' if simulated else ''}{self._reused(options)}{self._fits(options)}"
         )
+
+    @staticmethod
+    def _reused(options: Options) -> str:
+        return "" if options.reuse is Reuse.NEVER else ", less what was answered before"
 
     def _fits(self, options: Options) -> str:
         if options.budget is None:

@@ -45,14 +45,19 @@ def _pipeline_of(file: Path) -> str:
         return "artists"
     text = head.decode("utf-8-sig", "replace")
     first = next((line for line in text.splitlines() if line.strip()), "")
-    if kind_of_header(next(csv.reader([first]), [])):
+    header = next(csv.reader([first]), [])
+    if {"artist_id", "artist_name"} <= {cell.strip().lower() for cell in header}:  # and no row: ingest says so better
+        return "artists"
+    if kind_of_header(header):
         return "movies"
     told = shortened(printable(first).strip(), 80)
-    why = f"its first line reads “{told}”" if told else "it is empty"
-    raise WrongUsage(
-        f"It is not clear what {file} is for: {why}, which names neither artist_id and artist_name nor the columns "
-        "of a Letterboxd export. Say --pipeline artists or --pipeline movies."
+    why = (
+        f"its first line reads “{told}”, which names neither artist_id and artist_name nor the columns of a "
+        "Letterboxd export"
+        if told
+        else "it is empty"
     )
+    raise WrongUsage(f"It is not clear what {file} is for: {why}. Say --pipeline artists or --pipeline movies.")
 
 
 def _are_artists(head: bytes, *, whole: bool) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from cli.client import Api
 from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
 from cli.terminal import Terminal
 
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 HURRIED_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 5.0
+OTHERS_TIMEOUT = 60.0  # seconds another command's stack may take to start
 LOOK_EVERY = 0.05
 NO_ROOM, FULL = 1 << 20, "its disk is full; free some space, or name another folder with --state-dir"
 
@@ -45,6 +48,24 @@ def find(state_dir: Path) -> Info | None:
     except (OSError, ValueError, KeyError):
         pass
     return None
+
+
+def present(state_dir: Path) -> Info | None:
+    """The stack to work with: one that runs, but no longer answers, is waited for until it has ended or answers."""
+    _comes_true(lambda: (info := find(state_dir)) is None or _answers(info), STOP_TIMEOUT)
+    return find(state_dir)
+
+
+def _answers(info: Info) -> bool:
+    if not info.get("api"):
+        return True
+    try:
+        Api(str(info["api"]), timeout=ANSWER_TIMEOUT).health()
+    except Unreachable:
+        return False
+    except Fault:
+        pass
+    return True
 
 
 def require(state_dir: Path) -> Info:
@@ -241,7 +262,7 @@ def running(
 
     Says with it whether it was started here. Left by an Interrupted whose work goes on, it stays; killed, it ends.
     """
-    info = find(state_dir)
+    info = present(state_dir)
     if info is not None:
         yield info, False
         return
@@ -249,13 +270,20 @@ def running(
     _opened(state_dir / "start.log").close()
     keeper, stays = Keeper(state_dir), False
     try:
-        stack = start(state_dir, arguments, terminal=terminal, env=env, parent=keeper.pid)
+        try:
+            stack = start(state_dir, arguments, terminal=terminal, env=env, parent=keeper.pid)
+        except Fault:
+            if not _comes_true(lambda: find(state_dir) is not None, OTHERS_TIMEOUT if is_locked(state_dir) else 0):
+                raise
+            yield require(state_dir), False  # another command was quicker
+            return
         try:
             yield stack.info, True
         except Interrupted as left:
             stays = left.goes_on
             raise
         finally:
+            stays = stays or _others_work(stack.info, terminal)
             if not stays:
                 _end(stack, terminal)
     finally:
@@ -263,6 +291,33 @@ def running(
             keeper.let_go()
         else:
             keeper.end()
+
+
+def _others_work(info: Info, terminal: Terminal) -> bool:
+    """Whether sessions of others are at work on a stack that would end now; then it stays, and that is said."""
+    try:
+        found = Api(str(info["api"]), timeout=ANSWER_TIMEOUT).sessions(limit=100)["sessions"]
+    except Fault:
+        return False
+    working = [one["session_id"] for one in found if one["status"] in ("processing", "enriching")]
+    if working:
+        terminal.note(
+            f"Session {working[0]} still works, so the stack stays up; `rowlift down` stops it, and all work until the "
+            "next `rowlift up`."
+        )
+    return bool(working)
+
+
+def is_locked(state_dir: Path) -> bool:
+    """Whether a stack holds this directory: one that runs, starts, or ends."""
+    try:
+        with (state_dir / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _end(stack: LocalStack, terminal: Terminal) -> None:

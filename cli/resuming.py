@@ -23,8 +23,10 @@ from shared.text import clean
 
 HEAD = 4 << 20  # no line may be longer
 SHOWN = 20  # findings
+LOOKED_AT = 1_000
 _COUNTS = (
-    ("confirmed", "held, and the database says the same"), ("unknown", "held, and the database knows nothing of it"),
+    ("confirmed", "held, and the database says the same"),
+    ("unknown", "held, and the database knows nothing of it: its answer stands in the file alone"),
     ("contradicted", "contradicted by the database: run"), ("failed", "without an answer: run"),
     ("repeated", "about a row that has a line already"), ("unreadable", "not readable"), ("torn", "torn: run"),
     ("not_in_upload", "held, but not in what was uploaded"),
@@ -114,7 +116,9 @@ def with_findings(status: Document, service: Api) -> Document:
     """A status with the first of what was odd in the earlier results its session went on with, if it did."""
     if not status.get("resumed"):
         return status
-    return {**status, "resumed_findings": service.resumed(UUID(status["session_id"]), limit=SHOWN)["findings"]}
+    found = service.resumed(UUID(status["session_id"]), limit=LOOKED_AT)["findings"]
+    found.sort(key=lambda one: one["finding"] == "unknown")  # all are that where the database is a new one
+    return {**status, "resumed_findings": found[:SHOWN]}
 
 
 def show_findings(found: Sequence[Document], terminal: Terminal) -> None:

@@ -56,7 +56,7 @@ def up(
     check_pubsub(pubsub)
     env = stack_environment(db_url)
     arguments = [*(("--pubsub", pubsub) if pubsub else ()), *(("--port-base", str(port_base)) if port_base else ())]
-    running = local.find(state_dir)
+    running = local.present(state_dir)
     if running is not None:
         _check_same(running, pubsub=pubsub, port_base=port_base, db_url=db_url, state_dir=state_dir)
         terminal.say("It runs already.")

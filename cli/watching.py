@@ -28,6 +28,7 @@ CLOSES_WITHIN = 10.0  # an ended session's last items and its results are still 
 UNREACHABLE_FOR = 30.0  # an API that restarts does not end a watch
 PACE_OVER, PACE_AFTER = 10.0, 0.5  # seconds the shown pace is taken over, at most and at least
 PLAIN_EVERY = 5.0  # seconds between lines where there is no screen
+SAME_EVERY = 60.0  # seconds between two that say the same
 
 Show = Callable[[list[Document]], None]
 
@@ -167,17 +168,18 @@ class Watcher:
 
     def _plain(self, names: Mapping[UUID, str]) -> Show:
         """Shows a line per session when its status has changed, and every few seconds; the end is the answer's."""
-        said: dict[str, tuple[str, float]] = {}
+        said: dict[str, tuple[str, str, float]] = {}
 
         def show(found: list[Document]) -> None:
             for status in found:
                 if len(found) == 1 and status["status"] in HALTED:
                     continue
                 key, now = status["session_id"], self._clock()
-                last, at = said.get(key, ("", now))
-                if status["status"] != last or now - at >= PLAIN_EVERY:
-                    said[key] = (status["status"], now)
-                    self._terminal.note(line_of(status, names))
+                last, line, at = said.get(key, ("", "", now))
+                fresh = line_of(status, names)
+                if status["status"] != last or now - at >= (SAME_EVERY if fresh == line else PLAIN_EVERY):
+                    said[key] = (status["status"], fresh, now)
+                    self._terminal.note(fresh)
 
         return show
 

@@ -114,7 +114,8 @@ def mended(title: str) -> str:
 def folded(title: str) -> str:
     """What is left of a title without case, accents, punctuation and blanks; empty if it is nothing but those."""
     for _ in range(2):  # the compatible form of a letter may be a capital, and the small form of one composed
-        title = _MARKS.sub("", unicodedata.normalize("NFKD", title)).casefold().translate(_LETTERS)
+        title = unicodedata.normalize("NFKD", title).replace("\N{COMBINING GREEK YPOGEGRAMMENI}", "ι")  # its small form
+        title = _MARKS.sub("", title).casefold().translate(_LETTERS)
     title = unicodedata.normalize("NFC", title)
     return "".join(char for char in title if unicodedata.category(char)[0] in "LNM")
 

@@ -12,6 +12,7 @@ from shared.states import ItemState, Outcome
 POINTS: Final = 200
 MOST: Final = 20_000  # items of an outcome whose errors are grouped; about 50 ms
 GROUPS: Final = 200
+BIGGEST: Final = 2**63 - 1  # what PostgreSQL calls bigint
 LOOKED_AT: Final = 20_000  # items a search looks at per request; about 20 ms
 OPEN: Final = (ItemState.AVAILABLE, ItemState.RUNNING, ItemState.RETRYABLE)
 
@@ -109,7 +110,7 @@ def items_page(
     elif given == {"state"} and state in OPEN:
         rows = db.rows("open_items_page", state=state, **page)
     else:
-        rows = db.rows("items_between", upto=after + LOOKED_AT, **chosen, **page)
+        rows = db.rows("items_between", upto=min(after + LOOKED_AT, BIGGEST), **chosen, **page)
         size = db.row("session_size", session=session)
         beyond = after + LOOKED_AT if size is not None and after + LOOKED_AT < size["items"] else None
     return (rows[:limit], rows[limit - 1]["item_no"]) if len(rows) > limit else (rows, beyond)

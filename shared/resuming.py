@@ -312,7 +312,8 @@ def _read(pipeline: Pipeline, number: int, raw: bytes | None, *, open_end: bool)
 def has_ended(line: Mapping[str, Any], told: Told) -> bool:
     """Whether a line says that its row ended well. Short lines say so by their db_status."""
     if isinstance(line.get("outcome"), str):
-        return line["outcome"] in _ENDED and line.get("code") not in _NEVER_RAN
+        answered = told.answer is not None or line["outcome"] not in (Outcome.ENRICHED, Outcome.UNCHANGED)
+        return answered and line["outcome"] in _ENDED and line.get("code") not in _NEVER_RAN
     if isinstance(line.get("db_status"), str):
         return line["db_status"] in ("updated", "skipped")
     return told.answer is not None and not line.get("error")

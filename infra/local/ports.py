@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+from collections.abc import Collection
 
 # Below the range systems give to outgoing connections (Linux 32768, macOS 49152), so that none of those takes a port
 # between our choosing it and the server's listening on it.
@@ -15,8 +16,8 @@ class PortTakenError(Exception):
     """A port that --port-base asks for is in use."""
 
 
-def choose(count: int, base: int | None = None) -> list[int]:
-    """`count` free ports: consecutive from `base` if given, else random; raises PortTakenError."""
+def choose(count: int, base: int | None = None, *, but: Collection[int] = ()) -> list[int]:
+    """`count` free ports: consecutive from `base` if given, else random but for some; raises PortTakenError."""
     if base is not None:
         wanted = list(range(base, base + count))
         if wanted[0] < 1 or wanted[-1] > 65_535:
@@ -26,10 +27,10 @@ def choose(count: int, base: int | None = None) -> list[int]:
         return wanted
     found: list[int] = []
     for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):
-        if is_free(port):
+        if len(found) == count:
+            return found
+        if port not in but and is_free(port):
             found.append(port)
-            if len(found) == count:
-                return found
     raise PortTakenError(f"fewer than {count} ports are free on 127.0.0.1")
 
 

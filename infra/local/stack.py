@@ -84,11 +84,11 @@ class Supervisor:
         options.holds.mkdir()
         self._log = Log(options.log)
         names = Plan.port_names(options, topology, os.environ)
-        chosen = _or_refuse(lambda: ports.choose(len(names), options.port_base), ports.PortTakenError)
+        chosen = _or_refuse(lambda: _ports_for(names, options), ports.PortTakenError)
         watchdog = Watchdog(options.stack_json, lock)
         self._family = Family(self._log, watchdog)
         try:
-            self._start(topology, dict(zip(names, chosen, strict=True)))
+            self._start(topology, chosen)
             self._serve()
         except StoppedError:
             pass
@@ -235,6 +235,24 @@ def _warm(addresses: Sequence[str]) -> None:
     for address in addresses:
         with contextlib.suppress(OSError):
             opener.open(f"{address}/", timeout=10).close()
+
+
+def _ports_for(names: Sequence[str], options: Options) -> dict[str, int]:
+    """A port for each name: those they had when a stack ran here last, as far as they are free.
+
+    So the dashboard's address stays, and whoever follows results finds the stack again.
+    """
+    path, before = options.state_dir / "ports.json", {}
+    if options.port_base is None:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            told = {name: int(port) for name, port in json.loads(path.read_text(encoding="utf-8")).items()}
+            before = {
+                name: told[name] for name in names if 1024 <= told.get(name, 0) <= 65_535 and ports.is_free(told[name])
+            }
+    fresh = iter(ports.choose(len(names) - len(before), options.port_base, but=before.values()))
+    chosen = {name: before[name] if name in before else next(fresh) for name in names}
+    path.write_text(json.dumps(chosen), encoding="utf-8")
+    return chosen
 
 
 def _masked(text: str, database_url: str) -> str:

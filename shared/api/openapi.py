@@ -13,10 +13,10 @@ from shared.api import answers, film_answers
 from shared.api.choices import kind_of
 from shared.api.forms import FORM
 from shared.api.operations import JSON, Operation
-from shared.api.requests import BIGGEST
 from shared.options import Options
 from shared.pipelines import PIPELINES
 from shared.problems import MIMETYPE, PHRASES
+from shared.progress import BIGGEST
 
 Json = dict[str, Any]
 REF: Final = "#/components/schemas/{model}"

@@ -21,6 +21,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import InputError
 from shared.problems import NOT_JSON, Fault, InvalidRequest
+from shared.progress import BIGGEST
 from shared.results import CURSOR
 from shared.sessions import REPROCESSABLE
 from shared.states import CallState, ItemState, Outcome
@@ -28,7 +29,7 @@ from shared.text import clean
 
 BODY_LIMIT = 64 * 1024
 QUERY_LIMIT = 3_000  # bytes; gunicorn itself ends a request line at 4,094, with a page of its own
-BIGGEST = 2**63 - 1  # what PostgreSQL calls bigint
+
 LARGEST_OBJECT = 5 << 40  # bytes, of Cloud Storage's
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +20,14 @@ from shared.api.openapi import document
 from shared.api.operations import Operation, operations
 from shared.api.pages import Pages
 from shared.api.reading import Reading
-from shared.api.requests import BIGGEST, QUERY_LIMIT
+from shared.api.requests import QUERY_LIMIT
 from shared.api.streaming import Streaming
 from shared.api.uploads import Uploads
 from shared.config import Settings
 from shared.db import Database
 from shared.logs import log
 from shared.problems import MIMETYPE, problem_of
+from shared.progress import BIGGEST
 from shared.sessions import Sessions
 from shared.storage import Store
 
@@ -54,7 +56,8 @@ class Api:
             Acting(db, sessions, uploads, direct.DirectUploads(db, uploads, store, settings), settings),
             Pages(direct_uploads=offered),
         )
-        self._paths = _paths((*self.operations, self._description()))
+        self._named = {one.name: one for one in (*self.operations, self._description())}
+        self._paths = _paths(tuple((one.name, one.method, one.path) for one in self._named.values()))
 
     def answer(self, request: Request) -> Response:
         """The response to a request; never raises."""
@@ -102,23 +105,24 @@ class Api:
     def _found(self, request: Request) -> tuple[Operation, dict[str, Any]]:
         places = self._paths.bind("api", default_method=request.method)
         try:
-            operation, arguments = places.match(request.path)
+            name, arguments = places.match(request.path)
         except MethodNotAllowed as error:
             methods = sorted(error.valid_methods or ())
             sentence = f"{request.method} is not allowed here; use {' or '.join(methods)}."
             raise MethodNotAllowed(methods, sentence) from error
         except NotFound as error:
             raise NotFound(f"There is nothing at {request.path[:200]}; /openapi.json says what there is.") from error
-        return operation, dict(arguments)
+        return self._named[name], dict(arguments)
 
 
 def _kept(response: Response) -> _Body:
     return _Body(data=response.get_data(), mimetype=response.mimetype or "")
 
 
-def _paths(listed: tuple[Operation, ...]) -> Map:
-    """A rule for each operation; GET takes HEAD with it."""
-    rules = [Rule(_rule(one.path), endpoint=one, methods=[one.method]) for one in listed]
+@functools.cache
+def _paths(listed: tuple[tuple[str, str, str], ...]) -> Map:
+    """A rule for each operation's name, method and path; GET takes HEAD with it. Made once: it compiles code."""
+    rules = [Rule(_rule(path), endpoint=name, methods=[method]) for name, method, path in listed]
     return Map(rules, strict_slashes=False, merge_slashes=False)
 
 

@@ -247,10 +247,10 @@ class Artists:
         if "artist_id" not in line:
             return None
         answer: dict[str, Any] | None = None
-        for name, field in (("text", "response_text"), ("response_id", "response_id")):
-            value = line.get(field)
-            if answer is None and isinstance(value, str) and (value := clean(value)):
-                answer = {name: value}
+        name, field = ("text", "response_text") if "response_text" in line else ("response_id", "response_id")
+        value = line.get(field)
+        if isinstance(value, str) and (value := clean(value)):
+            answer = {name: value}
         return Told(key=_key_of(line["artist_id"]), answer=answer, says=next(iter(answer.values())) if answer else "")
 
     @property

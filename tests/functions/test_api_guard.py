@@ -137,7 +137,7 @@ class TestLimits:
 
     @pytest.mark.parametrize(("path", "part"), [
         ("/api/session/{}/status", "session"), ("/api/session/{}/progress", "session_progress"),
-        ("/api/session/{}/audit", "audit_entries"), ("/api/session/{}/items?q=x", "items_page"),
+        ("/api/session/{}/audit", "audit_entries"), ("/api/session/{}/items?q=x", "items_between"),
         ("/api/session/{}/results?after=s0", "results_horizon"), ("/api/session/{}/resumed", "resumed_findings"),
     ])  # fmt: skip
     def test_no_answer_holds_a_trace_of_the_code(

@@ -638,6 +638,15 @@ class TestRefusing:
         assert bench.run(session)["enriched"] == 2
         assert summary(bench, session) == {"lines": 1, "torn": 1}
 
+    def test_an_answer_that_is_empty_holds_nothing_though_the_database_has_one(self, bench: Workbench) -> None:
+        bench.run(first := bench.drop(artists_csv(2)))
+        lines = [json.loads(line) for line in results(bench, first).splitlines()]
+        name = keep(bench, jsonl({**lines[0], "response_text": None}, lines[1]))
+        session = bench.drop(artists_csv(2), "artists/again.csv", resume=name)
+        status = bench.run(session)
+        assert (status["unchanged"], status["skipped"]) == (1, 1), "it runs, and the database's answer is taken"
+        assert summary(bench, session) == {"lines": 2, "failed": 1, "confirmed": 1, "held": 1}
+
     def test_hostile_lines_harm_nobody(self, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(resuming, "CHUNK_BYTES", 50_000)
         good = {"artist_id": artist_id(1), "response_text": "Says\x00 so.", "outcome": "enriched"}
@@ -656,7 +665,7 @@ class TestRefusing:
         status = bench.run(session)
         assert (status["status"], status["enriched"], resumed(bench, session)) == ("completed", 3, [1, 4])
         found = summary(bench, session)
-        assert (found["lines"], found["unknown"], found["failed"], found["contradicted"]) == (14, 2, 1, 1)
+        assert (found["lines"], found["unknown"], found["failed"]) == (14, 2, 3)
         told = {row["line"]: row["message"] for row in findings(bench.db, session)}
         assert "longer than 50,000 bytes" in told[4]
         assert "'Says so.'" in told[1]
@@ -675,7 +684,7 @@ class TestRefusing:
         session = drop_files(films, {"watched.csv": watched(1, 2, 3)}, resume=keep(films, jsonl(*lines)))
         status = films.run(session)
         assert (status["status"], status["enriched"]) == ("completed", 3)
-        assert summary(films, session) == {"lines": 6, "unreadable": 3, "contradicted": 3}
+        assert summary(films, session) == {"lines": 6, "unreadable": 3, "failed": 3}
         films.assert_sound(session)
 
 

@@ -172,7 +172,9 @@ def test_of_many_findings_the_first_are_shown(run: Run, resumed: FakeApi, bucket
     written("e.jsonl", full(1))
     ran = run("run", "a.csv", "--pipeline", "artists", "--resume", "e.jsonl", "--output", "r.jsonl")
     assert f"/api/session/{bucket.session(1)}/resumed of the API has more" in ran.out
-    assert [dict(one.url.params) for one in resumed.requests if one.url.path.endswith("/resumed")] == [{"limit": "20"}]
+    assert [dict(one.url.params) for one in resumed.requests if one.url.path.endswith("/resumed")] == [
+        {"limit": "1000"}
+    ]
 
 
 @pytest.mark.parametrize(
