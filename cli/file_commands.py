@@ -166,7 +166,7 @@ def run(
         service = Api(api)
         note_deployment(service, chosen, terminal)
         return _finish(*_run(batch, service, None, output, terminal), terminal)
-    env = stack_environment() if local.find(state_dir) is None else None  # one that runs has its own
+    env = stack_environment() if local.present(state_dir) is None else None  # one that runs has its own
     with local.running(state_dir, terminal=terminal, env=env) as (info, started):
         note_what_runs(info, batch, chosen, terminal, started=started)
         ran = _run(batch, Api(str(info["api"])), str(info["storage"]), output, terminal, started=started)

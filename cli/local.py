@@ -37,35 +37,32 @@ Info = dict[str, Any]
 
 def find(state_dir: Path) -> Info | None:
     """What the stack running on this directory tells of itself; None if none runs, whatever a crash left there."""
+    if not is_locked(state_dir):
+        return None
+    try:
+        info: Info = json.loads((state_dir / "stack.json").read_text(encoding="utf-8"))
+        os.kill(info["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return info
+
+
+def is_locked(state_dir: Path) -> bool:
+    """Whether a stack holds this directory: one that runs, starts, or ends."""
     try:
         with (state_dir / "lock").open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                info: Info = json.loads((state_dir / "stack.json").read_text(encoding="utf-8"))
-                os.kill(info["pid"], 0)
-                return info
-    except (OSError, ValueError, KeyError):
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
         pass
-    return None
+    return False
 
 
 def present(state_dir: Path) -> Info | None:
-    """The stack to work with: one that runs, but no longer answers, is waited for until it has ended or answers."""
-    _comes_true(lambda: (info := find(state_dir)) is None or _answers(info), STOP_TIMEOUT)
+    """The stack to work with; one that is ending is waited for, so that another can take its place."""
+    _comes_true(lambda: not (find(state_dir) or {}).get("stopping"), STOP_TIMEOUT)
     return find(state_dir)
-
-
-def _answers(info: Info) -> bool:
-    if not info.get("api"):
-        return True
-    try:
-        Api(str(info["api"]), timeout=ANSWER_TIMEOUT).health()
-    except Unreachable:
-        return False
-    except Fault:
-        pass
-    return True
 
 
 def require(state_dir: Path) -> Info:
@@ -171,6 +168,10 @@ class LocalStack:
 
     def _disk_is_full(self) -> bool:
         return shutil.disk_usage(self.state_dir).free < NO_ROOM
+
+    def let_go(self) -> None:
+        """Have it outlive us."""
+        self._process.returncode = 0  # nobody waits for it any more
 
     def stop(self) -> None:
         """End it and return when everything of it is gone."""
@@ -284,7 +285,9 @@ def running(
             raise
         finally:
             stays = stays or _others_work(stack.info, terminal)
-            if not stays:
+            if stays:
+                stack.let_go()
+            else:
                 _end(stack, terminal)
     finally:
         if stays:
@@ -306,18 +309,6 @@ def _others_work(info: Info, terminal: Terminal) -> bool:
             "next `rowlift up`."
         )
     return bool(working)
-
-
-def is_locked(state_dir: Path) -> bool:
-    """Whether a stack holds this directory: one that runs, starts, or ends."""
-    try:
-        with (state_dir / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _end(stack: LocalStack, terminal: Terminal) -> None:

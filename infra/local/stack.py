@@ -67,6 +67,7 @@ class Supervisor:
         self._plan: Plan
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._start_seconds = 0.0
+        self._ending = False
         self._written = ""
 
     def run(self) -> None:
@@ -200,6 +201,7 @@ class Supervisor:
             "log": str(self._options.log),
             "started_at": self._started_at,
             "start_seconds": self._start_seconds,
+            "stopping": self._ending,
             "project": PROJECT,
             "topology": str(self._options.topology),
             "database_url": plan.database_url,
@@ -220,6 +222,9 @@ class Supervisor:
         Upstreams are among the last: seen to be away by functions that still work, they would leave a breaker open.
         """
         self._say("stopping")
+        self._ending = True
+        if self._written:  # whoever finds it does not take it for one to work with
+            self._write_info()
         base = ("postgres", "storage", "pubsub", "openai", "tmdb")
         first = [name for name in self._family.children if name not in base]
         for names in (first, [name for name in base if name in self._family.children]):

@@ -161,10 +161,10 @@ class Breaker(Answer):
 
 
 class UncertainCalls(Answer):
-    """Calls under way, and those nobody knows the end of, where there are any."""
+    """Calls under way, and those nobody knows the end of."""
 
-    started: int = 0
-    unknown: int = 0
+    started: int
+    unknown: int
 
 
 class Status(Answer):

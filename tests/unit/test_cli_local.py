@@ -56,6 +56,9 @@ file.with_name("new").replace(file)
 deadline = time.monotonic() + 60
 while not ended and time.monotonic() < deadline and fault != "dies":
     time.sleep(0.01)
+if fault == "lingers":
+    file.write_text(json.dumps({**info, "stopping": True}))
+    time.sleep(0.5)
 file.unlink()
 sys.exit(1 if fault == "dies" else 0)
 """
@@ -167,6 +170,49 @@ def test_a_stack_is_borrowed_where_one_runs_and_ended_only_where_it_was_started(
             assert (same["pid"], started_again) == (info["pid"], False)
         assert local.find(state_dir) is not None
     assert local.find(state_dir) is None
+
+
+def test_one_that_is_ending_is_not_borrowed_but_waited_for(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "lingers")
+    stack = local.start(state_dir, terminal=terminal)
+    before = stack.info
+    os.kill(before["pid"], signal.SIGTERM)
+    assert local._comes_true(lambda: bool((local.find(state_dir) or {}).get("stopping")), 5)
+    monkeypatch.delenv("FAULT")
+    with local.running(state_dir, terminal=terminal) as (info, started):
+        assert (started, info["pid"] != before["pid"]) == (True, True)
+    stack.stop()
+
+
+def test_one_that_another_command_starts_meanwhile_is_borrowed(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: Any, **__: Any) -> Any:
+        others.append(began(state_dir, terminal=terminal))
+        raise WrongUsage("The local stack did not start: another stack holds the folder.")
+
+    began, others = local.start, list[local.LocalStack]()
+    monkeypatch.setattr(local, "start", too_late)
+    with local.running(state_dir, terminal=terminal) as (info, started):
+        assert (info["pid"], started) == (others[0].info["pid"], False)
+    assert local.find(state_dir) is not None
+    others[0].stop()
+
+
+@pytest.mark.parametrize(("status", "stays"), [("enriching", True), ("paused", False), ("completed", False)])
+def test_it_stays_up_while_sessions_of_others_work_on_it(
+    state_dir: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: Any, status: str, stays: bool
+) -> None:
+    found = {"sessions": [{"session_id": "5e07b76c", "status": status}]}
+    monkeypatch.setattr(local.Api, "sessions", lambda self, limit: found)
+    with local.running(state_dir, terminal=terminal) as (info, _):
+        pass
+    assert (local.find(state_dir) is not None) == stays
+    assert ("Session 5e07b76c still works" in capsys.readouterr().err) == stays
+    if stays:
+        local.stop(info, state_dir)
 
 
 def test_a_screen_shows_how_far_the_start_is(state_dir: Path, terminal: Terminal, capsys: Any) -> None:
