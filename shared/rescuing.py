@@ -25,6 +25,9 @@ from shared.storage import Store
 from shared.tracing import about
 
 ROUND_EVERY = 2.0
+# Seconds an item whose worker died in a call waits for its next claim. Two rounds lie within: what the worker put aside
+# after its lease, because ledger, bucket or machine were slow, is found by them and not paid for again.
+LATE = 5.0
 MOST_COUNTED = 10_000_000  # failed items of a session
 TALLIES_QUIET = 40  # seconds; a statement takes 30 at most
 
@@ -104,7 +107,7 @@ class Rescuer:
     def _free(self, session: UUID, pipeline: str, grace: float) -> int:
         """Free the items of workers that died, once the answers they put aside are written."""
         dead = self._db.row("leases_to_retire", session=session, grace=grace)
-        if dead is None or not dead["any"]:
+        if dead is None or not (dead["expired"] or dead["awaited"]):
             return 0
         if pipeline in PIPELINES and PIPELINES[pipeline].paid:
             try:
@@ -112,7 +115,9 @@ class Rescuer:
             except StorageError as error:  # freed now, its items could be paid for a second time
                 log("WARNING", "Answers put aside cannot be read", reason=str(error))
                 return 0
-        freed = self._db.rows("retire_leases", session=session, grace=grace)
+        if not dead["expired"]:
+            return 0
+        freed = self._db.rows("retire_leases", session=session, grace=grace, late=LATE)
         for item in freed:
             log(
                 "WARNING",

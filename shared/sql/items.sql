@@ -134,33 +134,42 @@ WITH idle AS (
 SELECT count(*) AS lost FROM back;
 
 -- name: leases_to_retire
--- Whether workers of a session died: there are leases that `retire_leases` would free.
+-- Whether workers of a session died: `expired`, there are leases that `retire_leases` would free; `awaited`, items that
+-- it freed with a call under way wait for their turn, and an answer put aside late could still be theirs.
 SELECT EXISTS (SELECT FROM items
                 WHERE session_id = :session::uuid AND state = 'running'
                   AND lease_expires_at < now() - :grace * interval '1 second'
-                  AND pg_postmaster_start_time() < now() - :grace * interval '1 second') AS any;
+                  AND pg_postmaster_start_time() < now() - :grace * interval '1 second') AS expired,
+       EXISTS (SELECT FROM items
+                WHERE session_id = :session::uuid AND state = 'retryable' AND code = 'worker_lost') AS awaited;
 
 -- name: retire_leases
 -- Free the items of workers that died, and say of their calls that nobody knows how they ended. A lost lease is no
--- failure, but the tenth ends the item. Waits a grace after expiry and after the server's own start.
+-- failure, but the tenth ends the item. Waits a grace after expiry and after the server's own start. An item with a call
+-- under way is due `late` seconds later: its answer may be on the way to the bucket, and the next claim would bar it.
 WITH chosen AS MATERIALIZED (
-    SELECT item_no, lost_leases FROM items
+    SELECT item_no, EXISTS (SELECT FROM calls
+                             WHERE calls.session_id = items.session_id AND calls.item_no = items.item_no
+                               AND calls.state = 'started') AS asked
+      FROM items
      WHERE session_id = :session::uuid AND state = 'running'
        AND lease_expires_at < now() - :grace * interval '1 second'
        AND pg_postmaster_start_time() < now() - :grace * interval '1 second'
      ORDER BY item_no LIMIT 5000 FOR UPDATE
 ), freed AS (
     UPDATE items
-       SET lost_leases = items.lost_leases + 1, lease_expires_at = NULL, claim = NULL, due_at = NULL,
+       SET lost_leases = items.lost_leases + 1, lease_expires_at = NULL, claim = NULL,
+           due_at = CASE WHEN chosen.asked AND items.lost_leases < 9 THEN now() + :late * interval '1 second' END,
            state = CASE WHEN items.lost_leases >= 9 THEN 'discarded' ELSE 'retryable' END,
            outcome = CASE WHEN items.lost_leases >= 9 THEN 'failed' END,
            finalized_at = CASE WHEN items.lost_leases >= 9 THEN now() END,
-           code = CASE WHEN items.lost_leases >= 9 THEN 'worker_lost' END,
+           code = CASE WHEN items.lost_leases >= 9 OR chosen.asked THEN 'worker_lost' END,
            error_code = CASE WHEN items.lost_leases >= 9 THEN 'db.worker_lost' END,
            error_message = CASE WHEN items.lost_leases >= 9
                THEN 'Ten workers died while they ran this item; look at its input and at the function''s memory.' END
-     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND state = 'running'
-    RETURNING item_no, attempt, key, state, outcome
+      FROM chosen
+     WHERE items.session_id = :session::uuid AND items.item_no = chosen.item_no AND items.state = 'running'
+    RETURNING items.item_no, items.attempt, items.key, items.state, items.outcome
 ), unknown AS (
     UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'db.worker_lost'
       FROM freed

@@ -10,6 +10,7 @@ import pytest
 from shared.dead_lettering import DeadLetters
 from shared.events import Push
 from shared.messages import continuation, finalize_notice, items_notices
+from shared.rescuing import LATE
 from tests.factories import claim, enriched, make_session, settle, started
 from tests.workbench import Workbench, artists_csv
 
@@ -69,6 +70,7 @@ def test_only_waiting_items_are_touched(bench: Workbench, letters: DeadLetters, 
     elif state == "retryable":
         bench.pass_time(200)
         bench.rescuer.round()
+        bench.pass_time(LATE)
     before = bench.item(session)
     letters.take(notice(session, 1))
     after = bench.item(session)

@@ -208,6 +208,7 @@ def test_an_answer_put_aside_too_late_is_unknown_and_stays_reserved(
     kept = {key: hasty.store.objects.pop(key) for key in list(hasty.store.objects) if "/pending/" in key[1]}
     hasty.pass_time(131)
     hasty.rescuer.round()
+    hasty.pass_time(6)
     (item,) = claim(hasty, session, [1])
     hasty.store.objects |= kept  # a worker that was stopped for longer than its lease writes now
     assert hasty.pending.take_in(hasty.db, session) == 0
@@ -217,6 +218,45 @@ def test_an_answer_put_aside_too_late_is_unknown_and_stays_reserved(
     assert cost is not None
     assert hasty.facts(session)["reserved"] == reserved
     hasty.assert_sound(session)
+
+
+def test_an_answer_put_aside_after_its_lease_is_found_before_its_item_runs_again(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    kept = {key: hasty.store.objects.pop(key) for key in list(hasty.store.objects) if "/pending/" in key[1]}
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    assert [hasty.item(session, n)["state"] for n in (1, 2, 3)] == ["retryable"] * 3
+    assert claim(hasty, session, [1, 2, 3]) == ()
+    hasty.store.objects |= kept  # bucket or machine were slow
+    hasty.rescuer.round()
+    assert [hasty.item(session, n)["outcome"] for n in (1, 2, 3)] == ["enriched"] * 3
+    assert {call[2] for call in hasty.calls(session)} == {"succeeded"}
+    assert hasty.facts(session)["reserved"] == 0
+    assert hasty.run(session)["enriched"] == 3
+    assert len(hasty.upstream.requests) == 3
+    hasty.assert_sound(session)
+
+
+def test_the_bucket_is_asked_only_while_an_answer_may_still_come(
+    hasty: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = lose_answers(hasty, monkeypatch)
+    asked: list[str] = []
+    names = type(hasty.store).names
+    monkeypatch.setattr(type(hasty.store), "names", lambda self, *of: asked.append(of[1]) or names(self, *of))
+    hasty.rescuer.round()
+    assert asked == []  # its lease has not expired
+    hasty.store.objects.clear()
+    hasty.pass_time(131)
+    hasty.rescuer.round()
+    hasty.rescuer.round()
+    assert len(asked) == 2
+    hasty.pass_time(6)
+    assert len(claim(hasty, session, [1, 2, 3])) == 3
+    hasty.rescuer.round()
+    assert len(asked) == 2
 
 
 def test_taking_in_twice_changes_nothing(hasty: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ HOT: dict[str, dict[str, Any]] = {
     "resume_session": {"session": 0, "budget": None},
     "lost_notices": {"session": 0, "pipeline": "artists", "lost_after": 30},
     "leases_to_retire": {"session": 0, "grace": 15},
-    "retire_leases": {"session": 0, "grace": 15},
+    "retire_leases": {"session": 0, "grace": 15, "late": 5},
     "make_due": {"session": 0},
     "hand_tries_back": {"pipelines": '["artists"]', "codes": '["upstream.cut"]'},
     "stop_too_many_failed": {"session": 0, "most": 2_000},

@@ -13,6 +13,7 @@ from shared.calls import Verdict
 from shared.config import parse_database_url
 from shared.db import Database, connector
 from shared.items import Item
+from shared.rescuing import LATE
 from shared.states import SessionStatus
 from tests.factories import (
     COST,
@@ -52,6 +53,7 @@ def test_a_late_writer_changes_nothing_once_a_newer_attempt_was_claimed(bench: W
     late = started(bench, session)
     bench.pass_time(LEASE + 1)
     bench.rescuer.round()
+    bench.pass_time(LATE)
     newer = started(bench, session)
     before = (bench.facts(session), bench.item(session), bench.execute("SELECT count(*) FROM artists"))
     assert settle(bench, enriched(late, "Too late.")) == {1: "superseded"}
@@ -69,6 +71,7 @@ def test_a_late_failure_frees_no_money_once_a_newer_attempt_was_claimed(bench: W
     late = started(bench, session)
     bench.pass_time(LEASE + 1)
     bench.rescuer.round()
+    bench.pass_time(LATE)
     claim(bench, session, [1])
     assert settle(bench, broken(late)) == {1: "superseded"}
     assert bench.item(session)["failures"] == 0

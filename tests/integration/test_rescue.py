@@ -12,6 +12,7 @@ import pytest
 from shared.db import Database
 from shared.dispatch import Dispatcher, Nudged
 from shared.errors import Conflict
+from shared.rescuing import LATE
 from shared.sessions import Sessions
 from shared.upstreams.base import ErrorClass
 from tests.factories import LEASE, RESERVE, claim, enriched, failure, make_session, planned, settle, start, started
@@ -158,6 +159,7 @@ def test_the_tenth_lost_lease_ends_the_item(bench: Workbench) -> None:
         bench.pass_time(LEASE + 1)
         assert bench.rescuer.round().freed == 1
         assert bench.item(session)["lost_leases"] == n
+        bench.pass_time(LATE)
     found = bench.item(session)
     assert (found["state"], found["outcome"], found["code"]) == ("discarded", "failed", "worker_lost")
     assert found["failures"] == 0
