@@ -11,10 +11,10 @@ WITH given AS MATERIALIZED (
       FROM sessions WHERE id = :session::uuid FOR NO KEY UPDATE
 ), target AS MATERIALIZED (
     SELECT items.item_no, items.attempt, items.round FROM items JOIN session ON items.session_id = session.id
-     WHERE items.item_no IN (SELECT item_no FROM given) AND items.state = 'running'
+     WHERE items.item_no = ANY (ARRAY (SELECT item_no FROM given)) AND items.state = 'running'
      ORDER BY items.item_no FOR UPDATE OF items
 ), known AS (
-    SELECT calls.id FROM calls JOIN given ON given.call_id = calls.id
+    SELECT calls.id FROM calls WHERE calls.id = ANY (ARRAY (SELECT call_id FROM given))
 ), current AS (
     SELECT given.*, target.round, session.runnable, known.id IS NOT NULL AS known,
            session.budget IS NULL OR session.spent + session.reserved
@@ -29,7 +29,7 @@ WITH given AS MATERIALIZED (
     RETURNING item_no, reserved
 ), leased AS (
     UPDATE items SET lease_expires_at = now() + :lease * interval '1 second'
-      FROM recorded WHERE items.session_id = :session::uuid AND items.item_no = recorded.item_no
+     WHERE items.session_id = :session::uuid AND items.item_no = ANY (ARRAY (SELECT item_no FROM recorded))
 ), booked AS (
     UPDATE sessions
        SET reserved = sessions.reserved + (SELECT coalesce(sum(reserved), 0)::bigint FROM recorded),

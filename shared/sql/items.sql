@@ -37,6 +37,7 @@ SELECT taken.item_no, taken.attempt, taken.key, taken.input, taken.failures, tak
         SELECT answers.result FROM answers
          WHERE answers.pipeline = :pipeline AND answers.key = taken.key AND answers.input_hash = taken.input_hash
            AND answers.configuration = :configuration AND taken.round = 1 AND session.options->>'reuse' IS DISTINCT FROM 'never'
+         LIMIT 1  -- by its key, item for item: joined, a message read every answer of the pipeline where statistics were old
        ) earlier ON true
   LEFT JOIN LATERAL (
         SELECT calls.id, calls.response_id, calls.request_hash, calls.reserved FROM calls
@@ -169,6 +170,7 @@ WITH chosen AS MATERIALIZED (
                THEN 'Ten workers died while they ran this item; look at its input and at the function''s memory.' END
       FROM chosen
      WHERE items.session_id = :session::uuid AND items.item_no = chosen.item_no AND items.state = 'running'
+       AND items.item_no = ANY (ARRAY (SELECT item_no FROM chosen))
     RETURNING items.item_no, items.attempt, items.key, items.state, items.outcome
 ), unknown AS (
     UPDATE calls SET state = 'unknown', finished_at = now(), error_code = 'db.worker_lost'
@@ -185,6 +187,7 @@ SELECT item_no, attempt, key, state, outcome, (SELECT count(*) FROM unknown) AS 
 -- unless it brings an answer that was paid for.
 -- An answer that was paid for is kept for every later session with the same input and configuration (if it has one).
 -- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
+-- Items and calls are looked up by arrays: joined, each message of a small database read every item of its session.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
         item_no bigint, attempt integer, state text, outcome text, code text, failed boolean, snoozed boolean, due_in double precision,
@@ -195,7 +198,7 @@ WITH given AS MATERIALIZED (
 ), target AS MATERIALIZED (
     SELECT items.item_no, items.attempt, items.state, items.key, items.input_hash
       FROM items JOIN session ON items.session_id = session.id
-     WHERE items.item_no IN (SELECT item_no FROM given) ORDER BY items.item_no FOR UPDATE OF items
+     WHERE items.item_no = ANY (ARRAY (SELECT item_no FROM given)) ORDER BY items.item_no FOR UPDATE OF items
 ), accepted AS MATERIALIZED (
     SELECT given.*, target.key, target.input_hash, session.cancelled AND given.outcome IS NULL AS stop
       FROM given JOIN target ON target.item_no = given.item_no AND target.attempt = given.attempt CROSS JOIN session
@@ -223,6 +226,7 @@ WITH given AS MATERIALIZED (
                                 ELSE accepted.error_message END
       FROM accepted
      WHERE items.session_id = :session::uuid AND items.item_no = accepted.item_no
+       AND items.item_no = ANY (ARRAY (SELECT item_no FROM accepted))
     RETURNING items.item_no
 ), answered AS (
     INSERT INTO answers AS mine (pipeline, key, input_hash, configuration, result, session_id, item_no)
@@ -244,7 +248,8 @@ WITH given AS MATERIALIZED (
            finished_at = now(), response_id = coalesce(given.response_id, calls.response_id), model = given.model, tokens_in = given.tokens_in,
            tokens_out = given.tokens_out, cost = given.cost, error_code = given.error_code
       FROM given JOIN target ON target.item_no = given.item_no
-     WHERE calls.id = given.call_id AND calls.state IN ('started', 'unknown')
+     WHERE calls.id = given.call_id AND calls.id = ANY (ARRAY (SELECT call_id FROM given))
+       AND calls.state IN ('started', 'unknown')
     RETURNING calls.reserved, calls.cost, calls.state
 ), money AS (
     SELECT coalesce(sum(reserved) FILTER (WHERE state <> 'unknown'), 0)::bigint AS freed,

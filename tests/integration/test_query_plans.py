@@ -12,6 +12,7 @@ import pytest
 
 from shared.config import parse_database_url
 from shared.db import Database, connector
+from shared.messages import ItemsNotice
 from shared.sql import statement
 from tests.factories import make_session
 from tests.movies import drop_files, movies_bench, watched
@@ -215,3 +216,28 @@ def test_statistics_say_nothing_of_single_sessions(bench: Workbench) -> None:
     )
     assert {table for (table,) in found} <= {"files"}
     assert bench.value("SELECT count(*) FROM pg_stats WHERE tablename = 'film_records'") > 0
+
+
+def test_a_message_reads_its_own_rows_alone_in_a_database_that_was_never_analysed(bench: Workbench) -> None:
+    """Joined, each message read every item of its session and every answer there was: six times the work by the sixth
+    session of a day, until autovacuum came."""
+    session = make_session(bench, 400)
+    bench.execute("UPDATE items SET input_hash = decode(md5(item_no::text), 'hex')")
+    bench.execute(
+        "INSERT INTO answers (pipeline, key, input_hash, configuration, result, session_id, item_no) "
+        f"SELECT 'artists', i::text, '\\x00', '', '{{}}', '{session}', i FROM generate_series(1, 2000) i"
+    )
+    read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname IN ('items', 'answers', 'calls')"
+    before = _settled_statistics(bench, read)
+    for first in range(1, 81, 8):
+        bench.processor.handle(ItemsNotice(session=session, items=tuple(range(first, first + 8))))
+    per_item = (_settled_statistics(bench, read) - before) / 80
+    assert bench.value(f"SELECT count(*) FROM items WHERE session_id = '{session}' AND outcome = 'enriched'") == 80
+    assert per_item < 100, per_item  # 500 and more when joined
+
+
+def _settled_statistics(bench: Workbench, query: str) -> int:
+    """What a query of statistics answers once every connection of the bench has handed its own in."""
+    bench.db.close()
+    bench.execute("SELECT pg_stat_clear_snapshot()")
+    return int(bench.value(query))
