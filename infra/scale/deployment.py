@@ -39,8 +39,8 @@ class Deployment:
         functions = content["functions"]
         name, process = next((name, one) for name, one in functions.items() if one.get("pipeline") == pipeline)
         return cls(
-            requests=limits["requests"] / limits["period"],
-            tokens=limits["tokens"] / limits["period"] if "tokens" in limits else None,
+            requests=_a_second(limits, "requests"),
+            tokens=_a_second(limits, "tokens"),
             instances=process["max_instances"],
             threads=process["threads"],
             items_per_message=chosen["items_per_message"],
@@ -64,3 +64,7 @@ class Deployment:
         if self.requests is None:
             return MAX_WINDOW
         return max(MIN_WINDOW, min(MAX_WINDOW, round(self.requests * WINDOW_SECONDS)))
+
+
+def _a_second(limits: dict[str, Any], what: str) -> float | None:
+    return limits[what] / limits["period"] if limits.get(what) else None

@@ -222,10 +222,11 @@ class Papers:
 def put(paper: str, tables: Mapping[str, str]) -> str:
     """A paper's text with these tables in their places; raises PaperError."""
     for name, table in tables.items():
-        place = re.compile(rf"(<!-- {name}: made by make simulate -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        paper, n = place.subn(lambda found, text=table: f"{found[1]}\n{text}\n\n{found[2]}", paper)
-        if n != 1:
-            raise PaperError(f"there are {n} places for the table {name!r}")
+        begin, end = f"<!-- {name}: made by make simulate -->\n", f"<!-- end of {name} -->"
+        places = re.findall(f"{re.escape(begin)}.*?{re.escape(end)}", paper, re.DOTALL)
+        if len(places) != 1:
+            raise PaperError(f"there are {len(places)} places for the table {name!r}")
+        paper = paper.replace(places[0], f"{begin}\n{table}\n\n{end}")
     return paper
 
 
