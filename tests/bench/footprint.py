@@ -1,6 +1,7 @@
 """What one row leaves behind, and what ends with a session's size: the figures that docs/scale.md counts with.
 
-Not part of `make bench`; run it with `python -m tests.bench.footprint`.
+Not part of `make bench`; run it with `python -m tests.bench.footprint > /dev/null` (`--leaves` for the rows alone): log
+lines go to standard output, figures to standard error.
 """
 
 from __future__ import annotations

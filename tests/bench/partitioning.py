@@ -1,6 +1,7 @@
 """What hash partitions of `items` would cost now: the same work on the whole table and on a partitioned one, in turns.
 
-Not part of `make bench`; run it with `python -m tests.bench.partitioning`. docs/scale.md has the figures.
+Not part of `make bench`; run it with `python -m tests.bench.partitioning > /dev/null`: log lines go to standard output,
+figures to standard error. docs/scale.md has them.
 """
 
 from __future__ import annotations
@@ -110,11 +111,11 @@ def main() -> None:
         for turn in range(TURNS):
             for kind in kinds if turn % 2 == 0 else kinds[::-1]:
                 found[kind].append(measured(url, kind, turn))
-    print(f"{'':34}" + "".join(f"{kind or 'whole':>16}" for kind in kinds))
+    print(f"{'':34}" + "".join(f"{kind or 'whole':>16}" for kind in kinds), file=sys.stderr)
     for what in found[kinds[0]][0]:
         medians = [statistics.median(one[what] for one in found[kind]) for kind in kinds]
         cells = [f"{value:,.2f} ({value / medians[0]:.2f})" for value in medians]
-        print(f"{what:34}" + "".join(f"{cell:>16}" for cell in cells))
+        print(f"{what:34}" + "".join(f"{cell:>16}" for cell in cells), file=sys.stderr)
 
 
 if __name__ == "__main__":
