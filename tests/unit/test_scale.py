@@ -245,6 +245,7 @@ class TestBill:
 
     def test_every_price_says_how_sure_it_is(self) -> None:
         assert {one.sure for one in Prices.load().of.values()} <= {"page", "told", "guess"}
+        assert f"Put together on {Prices.load().read_on}" in (ROOT / "docs/deploy.md").read_text("utf-8")
 
 
 class TestPapers:
