@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format up down migrate bench faults clean
+.PHONY: help install demo test check format up down migrate bench faults simulate clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -51,6 +51,9 @@ bench: install ## measure speed and memory; figures go to tests/bench/README.md 
 
 faults: install ## break everything at random under running files and check every sum (SEEDS=200 FIRST_SEED=1)
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),10) --first-seed $(or $(FIRST_SEED),1) $(ARGS)
+
+simulate: install ## say what a million to a billion rows take and cost (ARGS=--write puts it in the papers)
+	@$(BIN)/python -m infra.scale $(ARGS)
 
 clean: ## remove .venv and the state of local stacks
 	rm -rf .venv .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

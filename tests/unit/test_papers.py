@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 TROUBLES = "docs/troubleshooting.md"
 # Options of other programs than rowlift.
 FOREIGN = {
+    "--write": "infra/scale", "--analyzed": "tests/bench",
     "--quick": "tests/bench", "--crash": "tests/faults", "--pace": "tests/faults", "--seeds": "tests/faults",
     "--first-seed": "tests/faults", "--fail-with-body": "curl", "--upload-file": "curl", "--quiet": "pip",
 }  # fmt: skip
