@@ -26,7 +26,7 @@ demo: install ## run 25 artists and an export of films through everything here, 
 	@$(BIN)/rowlift demo
 
 test: install ## run every test, with coverage of shared/, functions/ and cli/ (ARGS="-k name" for some)
-	@$(BIN)/python -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS),--numprocesses 2 --dist loadfile --cov-fail-under=95)
+	@$(BIN)/python -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS),--numprocesses 3 --dist loadfile --no-loadscope-reorder --cov-fail-under=95)
 
 check: install ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted; run: make format"; exit 1; }

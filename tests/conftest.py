@@ -33,6 +33,27 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files that take minutes begin first: with several workers the last ones would have nobody to share the time with.
+_LONGEST = (
+    "e2e",
+    "integration/test_exports",
+    "integration/test_stack",
+    "browser",
+    "functions/test_openapi",
+    "integration",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by how long their files take; within a file they stay as they are."""
+    places = [str(Path("tests") / place) for place in _LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, prefix in enumerate(places) if item.nodeid.startswith(prefix)), len(places))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def nothing_bound() -> None:
     """No line of a test names the session of another's: parts called by hand have no push whose end forgets it."""

@@ -37,7 +37,10 @@ def test_a_thousand_real_artists_with_one_answer_in_twenty_failing(
     assert all("simulated" in line["response_text"].lower() for line in lines if line["outcome"] == "enriched")
     _results_stand_in_the_manifest(deck, session)
     after = deck.calls()
-    recorded = sum(deck.calls_of(session).values())
+    # One that missed its slot on a busy machine and was handed back is booked, failed without an error, and never left.
+    ((recorded,),) = deck.execute(
+        f"SELECT count(*) FROM calls WHERE session_id = '{session}' AND (state <> 'failed' OR error_code IS NOT NULL)"
+    )
     assert after["total"] - before["total"] == recorded, "what the upstream saw and what the ledger says differ"
     assert after["total"] > before["total"] + 1000, "nothing failed: the test proves less than it says"
 
