@@ -28,7 +28,7 @@ resource "google_secret_manager_secret_version" "this" {
   for_each = local.secrets
 
   secret                 = google_secret_manager_secret.this[each.key].id
-  secret_data_wo         = lookup(var.secrets, each.key, null)
+  secret_data_wo         = lookup(var.secrets, each.key, "not set") # sent only where the number below is new
   secret_data_wo_version = lookup(var.secret_versions, each.key, 1)
 
   lifecycle {

@@ -75,7 +75,7 @@ variable "database" {
   type = object({
     tier              = optional(string, "db-custom-2-7680")
     max_connections   = optional(number, 400)
-    version           = optional(string, "POSTGRES_17")
+    version           = optional(string, "POSTGRES_18") # what the tests run on
     disk_gb           = optional(number, 20)
     disk_limit_gb     = optional(number, 500) # it grows by itself until then, and never shrinks
     high_availability = optional(bool, false)
