@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from cli.faults import Failed, Unreachable
 from cli.local import ROOT, masked
@@ -20,22 +21,28 @@ _SERVER_SAID = re.compile(r"'M': (['\"])(.*?)\1, '")
 def migrate_database(url: str) -> str:
     """Bring a database to the newest revision, whose name this is. Raises Unreachable, Failed."""
     _check_reachable(url)
+    upgrade("head", database=masked(url), env={"DATABASE_URL": url}, timeout=TIMEOUT)
+    return newest_revision()
+
+
+def upgrade(target: str, *, database: str, env: Mapping[str, str], timeout: float | None = None) -> None:
+    """Bring the database that `env` leads to to a revision; `database` is its name for people. Raises Failed."""
     done = subprocess.run(  # noqa: S603  # our own program, no shell
-        [sys.executable, "-m", "alembic", "-c", str(INI), "upgrade", "head"],
+        [sys.executable, "-m", "alembic", "-c", str(INI), "upgrade", target],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         told = _SERVER_SAID.search(done.stderr)
-        last = lines[-1] if lines else f"Alembic ended with status {done.returncode}"
-        reason = without_password(told[2] if told else last, url).rstrip(".")
-        raise Failed(f"A migration of {masked(url)} failed and was undone, those before it stay: {reason}.")
-    return newest_revision()
+        last = told[2] if told else lines[-1] if lines else f"Alembic ended with status {done.returncode}"
+        url = env.get("DATABASE_URL")
+        reason = (without_password(last, url) if url else last).rstrip(".")
+        raise Failed(f"A migration of {database} failed and was undone, those before it stay: {reason}.")
 
 
 def newest_revision() -> str:

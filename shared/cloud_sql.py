@@ -92,6 +92,7 @@ class CloudSql:
                     loop=asyncio.get_running_loop(),
                     refresh_strategy="lazy",
                     enable_iam_auth=True,
+                    ip_type=self._where.ip_type,
                     sqladmin_api_endpoint=self._where.api_endpoint,
                 )
             connecting = self._connector.connect_async(

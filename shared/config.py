@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
@@ -84,6 +84,7 @@ class ConnectionSettings(_Frozen):
     unix_sock: str | None = None
     password: SecretStr | None = None
     instance: str | None = None
+    ip_type: Literal["public", "private"] = "public"  # which of the instance's addresses is connected to
     api_endpoint: str | None = None  # of Cloud SQL's Admin API; Google's own unless a test has another
 
 
@@ -222,8 +223,12 @@ def connection_settings(env: Mapping[str, str] | None = None) -> ConnectionSetti
         raise ConfigError("DATABASE_URL is not set, nor CLOUD_SQL_INSTANCE, DB_USER and DB_NAME")
     if missing:
         raise ConfigError(f"{' and '.join(missing)} is not set; CLOUD_SQL_INSTANCE, DB_USER and DB_NAME go together")
+    ip_type = (env.get("CLOUD_SQL_IP_TYPE") or "public").lower()
+    if ip_type not in ("public", "private"):
+        raise ConfigError(f"CLOUD_SQL_IP_TYPE is {ip_type!r}; choose public or private")
     return ConnectionSettings(
         instance=env["CLOUD_SQL_INSTANCE"],
+        ip_type=cast("Literal['public', 'private']", ip_type),
         user=env["DB_USER"],
         database=env["DB_NAME"],
         api_endpoint=env.get("CLOUD_SQL_API_ENDPOINT") or None,

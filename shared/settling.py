@@ -182,6 +182,7 @@ def _log_outcome(
         db_status=_db_status(settlement, options),
         verdict=None if verdict == "settled" else verdict,
         error_code=settlement.error_code,
+        cost=settlement.call.cost if settlement.call else None,
         duration_ms=round((now - run_began) * 1000),
         settle_ms=round((now - settle_began) * 1000, 1),
         **settlement.item.log_fields(),

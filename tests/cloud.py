@@ -81,6 +81,7 @@ class Cloud:
         self._listener = _listener()
         self.proxy_address: str = self._listener.getsockname()[0]
         self.address = self.proxy_address  # what the Admin API says
+        self.address_kind = "PRIMARY"  # or PRIVATE, of an instance that has one in its own network only
         self._loop = asyncio.new_event_loop()
 
     @property
@@ -188,7 +189,7 @@ class Cloud:
             {
                 "region": REGION,
                 "databaseVersion": "POSTGRES_16",
-                "ipAddresses": [{"type": "PRIMARY", "ipAddress": self.address}],
+                "ipAddresses": [{"type": self.address_kind, "ipAddress": self.address}],
                 "serverCaCert": {"cert": _pem(self._authority.certificate)},
             }
         )

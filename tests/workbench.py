@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -54,6 +55,9 @@ class Workbench:
     upstream: Any = field(default_factory=FakeUpstream)
     limits: dict[str, UpstreamLimits] = field(default_factory=dict)
     slug: str = "artists"
+    users: Mapping[str, Database] = field(
+        default_factory=dict
+    )  # the ledger as each function's user; else all have `db`
 
     def __post_init__(self) -> None:
         self.publisher, self.store = FakePublisher(), FakeStore()
@@ -73,17 +77,31 @@ class Workbench:
             **values,
         )
         self.dispatcher = Dispatcher(self.db, self.publisher, self.settings)
-        self.sessions = Sessions(self.db, self.dispatcher, self.settings)
-        self.ingest = Ingest(self.db, self.store, self.dispatcher, self.publisher, self.settings)
+        self.sessions = Sessions(*self._ledger("api"), self.settings)
+        self.ingest = self._ingest("ingest")
         self.pipeline = pipeline(self.slug, self.settings)
         if self.slug == "artists":
             self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
         else:
             self.pipeline.__dict__["_tmdb"] = self.upstream
         self.pending = Pending(self.store, "out")
-        self.processor = Processor(self.db, self.dispatcher, self.pipeline, self.settings, self.pending)
-        self.finalizer = Finalizer(self.db, self.store, self.dispatcher, self.settings)
-        self.rescuer = Rescuer(self.db, self.store, self.dispatcher, self.ingest, self.sessions, self.settings)
+        self.processor = Processor(*self._ledger("process"), self.pipeline, self.settings, self.pending)
+        db, dispatcher = self._ledger("finalize")
+        self.finalizer = Finalizer(db, self.store, dispatcher, self.settings)
+        db, dispatcher = self._ledger("rescue")
+        sessions = Sessions(db, dispatcher, self.settings) if self.users else self.sessions
+        reader = self._ingest("rescue") if self.users else self.ingest
+        self.rescuer = Rescuer(db, self.store, dispatcher, reader, sessions, self.settings)
+
+    def _ledger(self, function: str) -> tuple[Database, Dispatcher]:
+        """The ledger and the dispatcher of a function."""
+        if function not in self.users:
+            return self.db, self.dispatcher
+        return self.users[function], Dispatcher(self.users[function], self.publisher, self.settings)
+
+    def _ingest(self, function: str) -> Ingest:
+        db, dispatcher = self._ledger(function)
+        return Ingest(db, self.store, dispatcher, self.publisher, self.settings)
 
     def drop(self, data: bytes, name: str = "artists/list.csv", **options: str) -> UUID:
         """The session of a file that was dropped and ingested."""

@@ -1,7 +1,7 @@
 """What infra/topology.yaml says, typed, with the environment each function gets from it.
 
-Only what the local stack needs is read here; keys that matter to the
-cloud alone (memory, instances) pass unread. `upstreams` travel to the functions as they stand, `pipelines` with the
+Terraform reads the same file (infra/names.tf). A key that nobody reads is a mistake and refused; those that matter to the
+cloud alone (memory, instances, grants) are checked here as far as that can be told without it. `upstreams` travel to the functions as they stand, `pipelines` with the
 threads, pool and instances of their functions.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+ALL_PIPELINES: Final = "pipelines"  # in `publishes`: the topics of all pipelines
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_TOPOLOGY = ROOT / "infra" / "topology.yaml"
 
@@ -24,14 +25,17 @@ class TopologyError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Bucket(_Part):
-    """A bucket: the variable that names it to functions, and the topic that hears of its new objects."""
+    """A bucket: the variable that names it to functions, the topic that hears of its new objects, how long they stay."""
 
     env: str
     notify_topic: str | None = None
+    versioned: bool = False
+    delete_after_days: int | None = Field(default=None, ge=1)
+    delete_after_days_under: dict[str, int] = {}
 
 
 class Topic(_Part):
@@ -57,16 +61,23 @@ class Subscription(_Part):
 
 
 class Function(_Part):
-    """A deployed function: where its code is, how wide it runs, and which variables it is given."""
+    """A deployed function: where its code is, how wide it runs, which variables it is given, and what it may do."""
 
     source: str
     entry_point: str
     pipeline: str | None = None
+    memory_mb: int = Field(default=512, ge=512)
     threads: int = Field(ge=1)
     pool_size: int = Field(ge=1)
     timeout: float = Field(gt=0)
+    min_instances: int = Field(default=0, ge=0)
+    max_instances: int = Field(default=1, ge=1)
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
+    buckets: dict[str, Literal["read", "create", "write"]] = {}
+    tables: tuple[str, ...] = ()
+    people: bool = False
 
 
 class Schedule(_Part):
@@ -125,6 +136,37 @@ class Topology(_Part):
                 raise ValueError(f"subscription {name}: deadline < ack_deadline <= lease does not hold ({chain})")
         return self
 
+    @model_validator(mode="after")
+    def _functions_fit(self) -> Self:
+        """Who may do something in a bucket knows its name; who has tables has a pipeline; one function is for people."""
+        faults = [
+            f"function {name} may {access} bucket {bucket} and is not given {self.buckets[bucket].env}"
+            for name, function in self.functions.items()
+            for bucket, access in function.buckets.items()
+            if bucket in self.buckets and self.buckets[bucket].env not in function.env
+        ]
+        faults += [
+            f"function {name} has tables and no pipeline, whose they would be"
+            for name, function in self.functions.items()
+            if function.tables and function.pipeline is None
+        ]
+        faults += [
+            f"function {name}: pool_size {function.pool_size} is more than its threads ({function.threads}) use"
+            for name, function in self.functions.items()
+            if function.pool_size > function.threads
+        ]
+        faults += [
+            f"subscription {name}: function {one.function} may take {self.functions[one.function].timeout:g} s, "
+            f"its ack_deadline is {one.ack_deadline:g} s"
+            for name, one in self.subscriptions.items()
+            if self.functions[one.function].timeout > one.ack_deadline
+        ]
+        if sum(function.people for function in self.functions.values()) > 1:
+            faults.append("more than one function is for people")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
     def _references(self) -> list[tuple[str, str, str, str | None, Mapping[str, object]]]:
         return [
             *(("bucket", key, "topic", b.notify_topic, self.topics) for key, b in self.buckets.items()),
@@ -132,6 +174,16 @@ class Topology(_Part):
             *(("subscription", key, "topic", s.dead_letter, self.topics) for key, s in self.subscriptions.items()),
             *(("subscription", key, "function", s.function, self.functions) for key, s in self.subscriptions.items()),
             *(("function", key, "pipeline", f.pipeline, self.pipelines) for key, f in self.functions.items()),
+            *(
+                ("function", key, "topic", topic, {**self.topics, ALL_PIPELINES: None})
+                for key, f in self.functions.items()
+                for topic in f.publishes
+            ),
+            *(
+                ("function", key, "bucket", bucket, self.buckets)
+                for key, f in self.functions.items()
+                for bucket in f.buckets
+            ),
             *(("schedule", key, "function", s.function, self.functions) for key, s in self.schedules.items()),
         ]
 

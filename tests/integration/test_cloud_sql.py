@@ -164,6 +164,21 @@ class TestInGoodOrder:
         assert len(set(cloud.certificates)) == 3
 
 
+class TestAPrivateAddress:
+    def test_it_is_the_one_connected_to(
+        self, cloud: Cloud, opened: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cloud.address_kind = "PRIVATE"
+        monkeypatch.setenv("CLOUD_SQL_IP_TYPE", "private")
+        ask(opened())
+
+    def test_an_instance_that_has_none_says_so(
+        self, cloud: Cloud, opened: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLOUD_SQL_IP_TYPE", "private")
+        assert "PRIVATE" in refusal(opened())[0]
+
+
 class TestTheApiRefuses:
     def test_503_for_a_moment_goes_unnoticed(self, cloud: Cloud, opened: Callable[..., Database]) -> None:
         cloud.failures = [503, 503]

@@ -191,6 +191,12 @@ class TestCloudSql:
         with pytest.raises(ConfigError, match=f"^{left_out} is not set"):
             connection_settings(env)
 
+    def test_which_address_it_is_reached_at_may_be_said(self) -> None:
+        assert connection_settings(CLOUD_SQL).ip_type == "public"
+        assert connection_settings({**CLOUD_SQL, "CLOUD_SQL_IP_TYPE": "PRIVATE"}).ip_type == "private"
+        with pytest.raises(ConfigError, match="CLOUD_SQL_IP_TYPE is 'psc'; choose public or private"):
+            connection_settings({**CLOUD_SQL, "CLOUD_SQL_IP_TYPE": "psc"})
+
     def test_neither_names_both_ways(self) -> None:
         with pytest.raises(ConfigError) as caught:
             connection_settings({})
@@ -218,5 +224,12 @@ def test_the_example_lists_every_variable() -> None:
 
     listed = (Path(__file__).parent.parent.parent / ".env.example").read_text("utf-8")
     others = {"DATABASE_URL", "CLOUD_SQL_INSTANCE", "DB_USER", "DB_NAME", "GOOGLE_CLOUD_PROJECT"}
-    others |= {"PIPELINES", "UPSTREAMS", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "CLOUD_SQL_API_ENDPOINT"}
+    others |= {
+        "CLOUD_SQL_IP_TYPE",
+        "PIPELINES",
+        "UPSTREAMS",
+        "PUBSUB_EMULATOR_HOST",
+        "STORAGE_EMULATOR_HOST",
+        "CLOUD_SQL_API_ENDPOINT",
+    }
     assert [name for name in sorted({*_PLAIN, *others}) if f"{name}=" not in listed] == []
