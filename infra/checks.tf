@@ -2,9 +2,13 @@
 # refused beside it: connections in database.tf, threads in modules/function, timeouts in modules/queue.
 
 locals {
+  # What a pipeline has where the topology does not say: the defaults of shared/config.py, which a test compares.
+  pipeline_times = { request_timeout = 60, max_wait = 20, deadline = 100, lease = 130 }
+
   # Subscriptions of functions that hold leases, with the times that have to be in order.
   leases = {
     for key, subscription in local.subscriptions : key => merge(
+      local.pipeline_times,
       local.topology.pipelines[local.functions[subscription.function].pipeline],
       { ack_deadline = subscription.ack_deadline },
     ) if local.functions[subscription.function].pipeline != null

@@ -1,1 +1,1 @@
-"""Deploying to Google Cloud: the archive, Terraform, migrations, grants in the database, and a test that all of it works."""
+"""Deploying to Google Cloud: archive, Terraform, migrations, rights in the database, a test that it works."""

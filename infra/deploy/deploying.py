@@ -1,7 +1,7 @@
 """The order of a deployment, and what to do about a step that fails.
 
-A database that is there is migrated as far as that is safe before the new code, then Terraform applies, then the rest is
-migrated. Rights follow each migration: code that comes up finds the tables it may use.
+A database that is there is migrated as far as that is safe before the new code, then Terraform applies, then the rest
+is migrated. Rights follow each migration: code that comes up finds the tables it may use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from infra.deploy.terraform import counted, missing_secrets
 class Infrastructure(Protocol):
     """Terraform, as far as a deployment needs it."""
 
-    secrets: Mapping[str, str]
+    @property
+    def secrets(self) -> Mapping[str, str]: ...
 
     def prepare(self) -> None: ...
 
@@ -108,7 +109,7 @@ def _planned(deployment: Deployment, archive: Archive) -> dict[str, Any]:
 
 
 def _applied(deployment: Deployment, *, migrate: bool) -> dict[str, Any]:
-    """The deployment's outputs once it is applied, the rest is migrated, rights are given, and three rows went through."""
+    """The deployment's outputs, once it is applied, the rest migrated, rights given, and three rows went through."""
     with _step(deployment, "applying", f"Some of it may be there already. {AGAIN}"):
         deployment.terraform.apply()
         outputs = deployment.terraform.outputs()

@@ -69,7 +69,7 @@ def pending(known: Sequence[Revision], current: str | None) -> Pending:
     misplaced = [one.id for one in lacking[before:] if one.when is When.BEFORE]
     if misplaced:
         raise Failed(
-            f"Migration {', '.join(misplaced)} has to run before this code, and {lacking[before].id}, which stands before it, "
+            f"Migration {', '.join(misplaced)} has to run before this code, and {lacking[before].id}, that it follows, "
             f"only after. Deploy the code of {lacking[before].id} first, then this."
         )
     return Pending(before=tuple(lacking[:before]), after=tuple(lacking[before:]))

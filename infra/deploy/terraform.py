@@ -70,7 +70,7 @@ class Terraform:
 
     def outputs(self) -> dict[str, Any]:
         """The deployment's outputs by name; none where nothing was ever applied. Raises Failed."""
-        found = json.loads(self._run("output", "-json", quiet=True) or "{}")
+        found = json.loads(self._run("output", "-json", quiet=True).strip() or "{}")
         return {name: one["value"] for name, one in found.items()}
 
     def _run(self, command: str, *words: str, quiet: bool = False, ask: bool = False) -> str:

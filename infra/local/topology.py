@@ -1,8 +1,8 @@
 """What infra/topology.yaml says, typed, with the environment each function gets from it.
 
-Terraform reads the same file (infra/names.tf). A key that nobody reads is a mistake and refused; those that matter to the
-cloud alone (memory, instances, grants) are checked here as far as that can be told without it. `upstreams` travel to the functions as they stand, `pipelines` with the
-threads, pool and instances of their functions.
+Terraform reads the same file (infra/names.tf). A key that nobody reads is a mistake and refused; those that matter to
+the cloud alone (memory, instances, grants) are checked here as far as that can be told without it. `upstreams` travel
+to the functions as they stand, `pipelines` with the threads, pool and instances of their functions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Part(BaseModel):
 
 
 class Bucket(_Part):
-    """A bucket: the variable that names it to functions, the topic that hears of its new objects, how long they stay."""
+    """A bucket: the variable that names it to functions, who hears of its new objects, how long they stay."""
 
     env: str
     notify_topic: str | None = None
@@ -138,7 +138,7 @@ class Topology(_Part):
 
     @model_validator(mode="after")
     def _functions_fit(self) -> Self:
-        """Who may do something in a bucket knows its name; who has tables has a pipeline; one function is for people."""
+        """Who may do something in a bucket knows its name; tables are a pipeline's; one function is for people."""
         faults = [
             f"function {name} may {access} bucket {bucket} and is not given {self.buckets[bucket].env}"
             for name, function in self.functions.items()

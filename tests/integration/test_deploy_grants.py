@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.dead_lettering import DeadLetters
 from shared.db import Database
 from tests.roles import as_functions
 from tests.workbench import Workbench, artists_csv
