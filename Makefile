@@ -3,13 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+CHECKOV := .venv-checkov/bin/checkov
+ENV ?= production
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format up down migrate bench faults clean
+.PHONY: help install demo test check check-infra format up down migrate bench faults archive plan deploy rollback destroy clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
-		while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP) ## set up .venv with everything Rowlift needs (Python 3.11 or later)
 
@@ -33,9 +35,19 @@ check: install ## formatting, lint and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 
+check-infra: $(CHECKOV) ## look for weaknesses in the Terraform (its own tests are part of `make test`)
+	@$(CHECKOV) --directory infra --framework terraform --compact --quiet --skip-download
+
+# In an environment of its own: its hundred dependencies would decide about the versions of ours.
+$(CHECKOV): Makefile
+	@$(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
+	@touch $@
+
 format: install ## format the code
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
+	@if command -v terraform >/dev/null; then terraform fmt -recursive infra; fi
 
 up: install ## start the local stack in the background (ARGS="--db-url URL" to use a PostgreSQL of yours)
 	@$(BIN)/rowlift up --detach $(ARGS)
@@ -52,5 +64,20 @@ bench: install ## measure speed and memory; figures go to tests/bench/README.md 
 faults: install ## break everything at random under running files and check every sum (SEEDS=200 FIRST_SEED=1)
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),10) --first-seed $(or $(FIRST_SEED),1) $(ARGS)
 
+archive: install ## build the functions' source archive, build/source.zip
+	@$(BIN)/python -m infra.deploy archive
+
+plan: install ## show what deploying would change in Google Cloud (ENV=trial; docs/deploy.md)
+	@$(BIN)/python -m infra.deploy plan --env $(ENV)
+
+deploy: install ## deploy to Google Cloud, migrate, and try it (ENV=trial YES=1 to be asked nothing)
+	@$(BIN)/python -m infra.deploy deploy --env $(ENV) $(if $(YES),--yes) $(ARGS)
+
+rollback: install ## deploy the code that was deployed before (ENV=trial TO=hash)
+	@$(BIN)/python -m infra.deploy rollback --env $(ENV) $(if $(TO),--to $(TO)) $(if $(YES),--yes) $(ARGS)
+
+destroy: install ## destroy a deployment; Terraform shows what, and asks (ENV=trial)
+	@$(BIN)/python -m infra.deploy destroy --env $(ENV)
+
 clean: ## remove .venv and the state of local stacks
-	rm -rf .venv .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-checkov .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

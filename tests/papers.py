@@ -20,6 +20,7 @@ PAPERS = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     "CONTRIBUTING.md",
     "examples/README.md",
+    "infra/README.md",
     "migrations/README.md",
     "tests/bench/README.md",
 )

@@ -24,6 +24,7 @@ RUN_BY = {"docs/api.md": "tests/functions/test_openapi.py"}
 # Commands that are not run here, with the reason. Each must still stand in a paper.
 DRAWN = "the recorded picture is in the tree, and tests/unit/test_papers.py looks at it"
 CLOUD = "there is no deployment to reach"
+PROJECT = "it needs a project in Google Cloud; tests/unit/test_deploy_*.py and tests/infra run what is behind it"
 DIRECT = """\
 curl -H 'Content-Type: application/json' $API/api/upload/direct \\
     -d '{"pipeline": "artists", "options": {"budget": "2.50"}, "files": [{"name": "list.csv", "size": 734003200}]}'"""
@@ -36,6 +37,21 @@ ELSEWHERE = {
     "API=https://rowlift-api-….a.run.app": CLOUD,
     'curl -H "Authorization: Bearer $(gcloud auth print-identity-token)" $API/api/sessions': CLOUD,
     DIRECT: CLOUD,
+    "gcloud auth login": PROJECT,
+    "gcloud auth application-default login": PROJECT,
+    "gcloud config set project MY-PROJECT": PROJECT,
+    "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com "
+    "storage.googleapis.com": PROJECT,
+    "gcloud storage buckets create gs://MY-PROJECT-terraform --location=europe-west1 --uniform-bucket-level-access "
+    "--public-access-prevention": PROJECT,
+    "gcloud storage buckets update gs://MY-PROJECT-terraform --versioning": PROJECT,
+    "export TMDB_API_TOKEN=...": "a token nobody has",
+    "make plan ENV=trial": PROJECT,
+    "make deploy ENV=trial": PROJECT,
+    "make rollback ENV=trial": PROJECT,
+    "make destroy ENV=trial": PROJECT,
+    "gcloud storage cp artists.csv gs://rowlift-trial-MY-PROJECT-uploads/artists/artists.csv": PROJECT,
+    "gcloud run services proxy rowlift-trial-api --region=europe-west1 --port=8081": PROJECT,
     "curl -X PUT -H 'Content-Type: text/csv' --upload-file list.csv \"$URL\"": CLOUD,
     "python3 -m venv /tmp/recording": DRAWN,
     "/tmp/recording/bin/pip install --quiet -r docs/recording/requirements.txt": DRAWN,

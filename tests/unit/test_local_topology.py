@@ -126,6 +126,19 @@ def test_the_api_has_the_first_port(topology: Topology) -> None:
         (("functions", "worker", "pipeline"), "nothing", "function worker: pipeline 'nothing'"),
         (("schedules", "rescue", "function"), "nobody", "schedule rescue: function 'nobody'"),
         (("functions", "worker", "threads"), 0, "greater than or equal to 1"),
+        (("functions", "worker", "memory"), 512, "functions.worker.memory: Extra inputs are not permitted"),
+        (("functions", "worker", "publishes"), ["nowhere"], "function worker: topic 'nowhere'"),
+        (("functions", "worker", "buckets"), {"nowhere": "read"}, "function worker: bucket 'nowhere'"),
+        (("functions", "worker", "buckets"), {"uploads": "own"}, "Input should be 'read', 'create' or 'write'"),
+        (
+            ("functions", "api", "buckets"),
+            {"uploads": "read"},
+            "api may read bucket uploads and is not given UPLOAD_BUCKET",
+        ),
+        (("functions", "api", "tables"), ["songs"], "function api has tables and no pipeline"),
+        (("functions", "worker", "pool_size"), 5, r"pool_size 5 is more than its threads \(4\)"),
+        (("functions", "worker", "timeout"), 31, "function worker may take 31 s, its ack_deadline is 30 s"),
+        (("buckets", "uploads", "delete_after_days"), 0, "greater than or equal to 1"),
     ],
 )
 def test_a_contradiction_is_named(tmp_path: Path, path: tuple[str, ...], value: object, complaint: str) -> None:
@@ -151,3 +164,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_the_real_one_names_sources_that_lie_in_the_project(topology: Topology) -> None:
     assert DEFAULT_TOPOLOGY.is_file()
     assert {Path(function.source).parts[0] for function in topology.functions.values()} == {"functions"}
+
+
+def test_only_one_function_is_for_people(tmp_path: Path) -> None:
+    document = yaml.safe_load(TOY.read_text(encoding="utf-8"))
+    for name in ("worker", "api"):
+        document["functions"][name]["people"] = True
+    (tmp_path / "topology.yaml").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(TopologyError, match="more than one function is for people"):
+        Topology.load(tmp_path / "topology.yaml")
+
+
+def test_functions_of_pipelines_have_their_own_topic_and_tables_alone(topology: Topology) -> None:
+    for function in topology.functions.values():
+        if function.pipeline is not None:
+            assert set(function.publishes) == {topology.pipelines[function.pipeline]["topic"], "finalize"}
+            assert function.tables
+    tables = [table for function in topology.functions.values() for table in function.tables]
+    assert len(tables) == len(set(tables))

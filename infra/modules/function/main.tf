@@ -23,7 +23,6 @@ resource "google_service_account" "this" {
 }
 
 resource "google_cloudfunctions2_function" "this" {
-  #checkov:skip=CKV2_GCP_10:that check is about HTTP triggers of first-generation functions; these are HTTPS only, and IAM decides who calls
   project      = var.project_id
   name         = var.name
   location     = var.region
