@@ -5,7 +5,7 @@ locals {
   for_people = one([for key, function in local.functions : key if function.people])
   by_domain  = var.dashboard_domain[*]
   callers = merge(
-    { for member in concat(var.users, var.deployers) : member => member },
+    { for member in toset(concat(var.users, var.deployers)) : member => member },
     { for domain in local.by_domain : "iap" => google_project_service_identity.this["iap.googleapis.com"].member },
   )
 }

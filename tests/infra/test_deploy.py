@@ -1,4 +1,4 @@
-"""A deployment from nothing, as `make deploy` does it: the real Terraform, a real PostgreSQL as the ledger, no cloud."""
+"""A deployment from nothing, as `make deploy` does it: the real Terraform, a real PostgreSQL as ledger, no cloud."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_contradiction_is_refused_before_anything_is_made(deployment: Deployme
     with (tmp_path / "infra/environments/trial.tfvars").open("a", encoding="utf-8") as file:
         file.write("\ntopology = <<-E\n" + json.dumps(_contradictory()) + "\nE\n")
     with pytest.raises(
-        Failed, match="Failed while planning.*`terraform plan` ended with status 1.*Nothing was changed"
+        Failed, match=r"Failed while planning.*`terraform plan` ended with status 1.*Nothing was changed"
     ):
         deploying.deploy(deployment)
     assert not (tmp_path / "trial.tfstate").exists()
