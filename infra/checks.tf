@@ -19,6 +19,7 @@ locals {
   late_upstreams  = [for key, times in local.leases : "${key} (request_timeout ${times.request_timeout} s, max_wait ${times.max_wait} s, deadline ${times.deadline} s)" if times.request_timeout + times.max_wait >= times.deadline]
   unknown_topics  = setsubtract(flatten([values(local.publishes)[*], local.dead_letter_topics, [for s in values(local.subscriptions) : s.topic], compact([for b in values(local.buckets) : b.notify_topic])]), keys(local.topology.topics))
   unknown_access  = [for key, function in local.functions : key if length(setsubtract(values(function.buckets), keys(local.bucket_roles))) > 0 || length(setsubtract(keys(function.buckets), keys(local.buckets))) > 0]
+  unknown_people  = [for key, bucket in local.buckets : key if bucket.people != null && !contains(keys(local.bucket_roles), coalesce(bucket.people, "read"))]
   unread_settings = setsubtract(keys(var.settings), flatten(values(local.listed)))
   own_settings    = setintersection(keys(var.settings), concat(keys(local.known), ["DB_POOL_SIZE", "PIPELINE", "THREADS"], tolist(local.secrets)))
 }
@@ -42,8 +43,8 @@ resource "terraform_data" "agreement" {
       error_message = "The topology names topics that it does not describe: ${join(", ", local.unknown_topics)}."
     }
     precondition {
-      condition     = length(local.unknown_access) == 0
-      error_message = "These functions name a bucket that is not described, or an access other than ${join(", ", keys(local.bucket_roles))}: ${join(", ", local.unknown_access)}."
+      condition     = length(local.unknown_access) == 0 && length(local.unknown_people) == 0
+      error_message = "These functions and buckets name a bucket that is not described, or an access other than ${join(", ", keys(local.bucket_roles))}: ${join(", ", concat(local.unknown_access, local.unknown_people))}."
     }
     precondition {
       condition     = length(local.unread_settings) == 0

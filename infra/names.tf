@@ -10,6 +10,7 @@ locals {
       name                    = "${local.name}-${var.project_id}-${key}"
       env                     = bucket.env
       notify_topic            = try(bucket.notify_topic, null)
+      people                  = try(bucket.people, null)
       versioned               = try(bucket.versioned, false)
       delete_after_days       = try(bucket.delete_after_days, null)
       delete_after_days_under = try(bucket.delete_after_days_under, {})

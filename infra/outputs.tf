@@ -12,7 +12,7 @@ output "buckets" {
   description = "The buckets by their key in the topology, once functions may use them and uploads are told of."
   value       = { for key, bucket in google_storage_bucket.this : key => bucket.name }
 
-  depends_on = [google_storage_notification.this, module.function]
+  depends_on = [google_storage_notification.this, google_storage_bucket_iam_member.people, module.function]
 }
 
 output "dashboard" {
@@ -38,6 +38,7 @@ output "grants" {
   value = sort(concat(
     flatten([for function in values(module.function) : function.grants]),
     flatten([for queue in concat(values(module.queue), values(module.dead_letters)) : queue.grants]),
+    [for key, grant in google_storage_bucket_iam_member.people : "${grant.role} on bucket ${split(" ", key)[0]} to ${split(" ", key)[1]}"],
     [for key, grant in google_cloud_run_v2_service_iam_member.scheduler : "${grant.role} on function ${local.name}-${key} to ${local.name}-scheduler"],
     [for grant in google_project_iam_member.deploy_database : "${grant.role} on the database to ${local.name}-deploy"],
     [for key, grant in google_service_account_iam_member.deployers : "${grant.role} on account ${local.name}-deploy to ${key}"],

@@ -77,3 +77,16 @@ resource "google_storage_notification" "this" {
   payload_format = "JSON_API_V1"
   event_types    = ["OBJECT_FINALIZE"]
 }
+
+# Where people drop files: `rowlift --api` puts them there as the person who runs it.
+resource "google_storage_bucket_iam_member" "people" {
+  for_each = merge([
+    for key, bucket in local.buckets : {
+      for member in toset(concat(var.users, var.deployers)) : "${key} ${member}" => { bucket = key, role = local.bucket_roles[bucket.people], member = member }
+    } if bucket.people != null
+  ]...)
+
+  bucket = google_storage_bucket.this[each.value.bucket].name
+  role   = each.value.role
+  member = each.value.member
+}

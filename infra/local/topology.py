@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 ALL_PIPELINES: Final = "pipelines"  # in `publishes`: the topics of all pipelines
+Access = Literal["read", "create", "write"]
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_TOPOLOGY = ROOT / "infra" / "topology.yaml"
 
@@ -33,6 +34,7 @@ class Bucket(_Part):
 
     env: str
     notify_topic: str | None = None
+    people: Access | None = None
     versioned: bool = False
     delete_after_days: int | None = Field(default=None, ge=1)
     delete_after_days_under: dict[str, int] = {}
@@ -75,7 +77,7 @@ class Function(_Part):
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
-    buckets: dict[str, Literal["read", "create", "write"]] = {}
+    buckets: dict[str, Access] = {}
     tables: tuple[str, ...] = ()
     people: bool = False
 
@@ -149,17 +151,6 @@ class Topology(_Part):
             f"function {name} has tables and no pipeline, whose they would be"
             for name, function in self.functions.items()
             if function.tables and function.pipeline is None
-        ]
-        faults += [
-            f"function {name}: pool_size {function.pool_size} is more than its threads ({function.threads}) use"
-            for name, function in self.functions.items()
-            if function.pool_size > function.threads
-        ]
-        faults += [
-            f"subscription {name}: function {one.function} may take {self.functions[one.function].timeout:g} s, "
-            f"its ack_deadline is {one.ack_deadline:g} s"
-            for name, one in self.subscriptions.items()
-            if self.functions[one.function].timeout > one.ack_deadline
         ]
         if sum(function.people for function in self.functions.values()) > 1:
             faults.append("more than one function is for people")

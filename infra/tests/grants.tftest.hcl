@@ -57,6 +57,11 @@ run "every_grant_is_expected" {
       [for s in yamldecode(file("topology.yaml")).subscriptions : "roles/run.invoker on function rowlift-${s.function} to rowlift-q-${s.topic}"],
       [for s in yamldecode(file("topology.yaml")).schedules : "roles/run.invoker on function rowlift-${s.function} to rowlift-scheduler"],
       # People and the build.
+      flatten([
+        for key, b in yamldecode(file("topology.yaml")).buckets : [
+          for member in ["user:somebody@example.com", "user:deployer@example.com"] : "roles/storage.objectUser on bucket ${key} to ${member}"
+        ] if try(b.people, null) == "write"
+      ]),
       [
         "roles/run.invoker on function rowlift-api to user:somebody@example.com",
         "roles/run.invoker on function rowlift-api to user:deployer@example.com",
@@ -109,7 +114,7 @@ run "nobody_is_let_in_unless_named" {
   }
 
   assert {
-    condition     = length([for grant in output.grants : grant if can(regex("on function rowlift-api", grant))]) == 0
+    condition     = length([for grant in output.grants : grant if can(regex("on function rowlift-api|to user:", grant))]) == 0
     error_message = "Somebody may call the API whom nobody named."
   }
 }

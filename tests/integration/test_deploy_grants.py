@@ -93,8 +93,10 @@ class TestEachFunctionCanDoItsWork:
         assert artists.run(session)["status"] == "cancelled"
 
     def test_answers_put_aside_are_taken_in_and_what_expired_goes(
-        self, artists: Workbench, monkeypatch: pytest.MonkeyPatch
+        self, db: Database, database_url: str, users: dict[str, Database], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        hasty = {"deadline": 1.0, "request_timeout": 0.2, "max_wait": 0}  # it waits for the ledger no longer
+        artists = bench_of("artists", db, database_url, users, pipeline_changes=hasty)
         session = artists.drop(artists_csv(3))
         with away(monkeypatch, settles), pytest.raises(LedgerDown):
             artists.processor.handle(ItemsNotice(session=session, items=(1, 2, 3)))

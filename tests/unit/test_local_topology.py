@@ -136,8 +136,6 @@ def test_the_api_has_the_first_port(topology: Topology) -> None:
             "api may read bucket uploads and is not given UPLOAD_BUCKET",
         ),
         (("functions", "api", "tables"), ["songs"], "function api has tables and no pipeline"),
-        (("functions", "worker", "pool_size"), 5, r"pool_size 5 is more than its threads \(4\)"),
-        (("functions", "worker", "timeout"), 31, "function worker may take 31 s, its ack_deadline is 30 s"),
         (("buckets", "uploads", "delete_after_days"), 0, "greater than or equal to 1"),
     ],
 )
