@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from cli.client import Api, Document, NoSuchSession
 from cli.faults import WrongUsage
@@ -69,9 +69,14 @@ class Batch:
         if self.earlier is not None:
             with terminal.busy(f"uploading {self.earlier.file}, the results to go on with"):
                 uploader.keep(self.earlier.file, self.earlier.object, "application/x-ndjson")
+        together = uuid4() if sum(one.single for one in self.inputs) > 1 else None
         for one in self.inputs:
+            joined = sessions[one.export, session_of_name(one.object)]
+            options = self.options
+            if joined is None and one.single and together is not None:
+                joined, options = together, {**self.options, "session": str(together)}
             with terminal.busy(f"uploading {one.file}, {one.file.stat().st_size:,} bytes"):
-                done = uploader.put(one, self.options, session=sessions[one.export, session_of_name(one.object)])
+                done = uploader.put(one, options, session=joined)
             yield done
 
     def _session(self, export: str | None, returned_to: UUID | None, bucket: str, api: Api) -> UUID | None:

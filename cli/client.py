@@ -119,6 +119,15 @@ class Api:
         """A session's rejected rows as CSV, in pieces."""
         return self._stream(f"/api/session/{session}/rejects", which)
 
+    def assets_csv(self, **which: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The enhanced sheet, in pieces."""
+        return self._stream("/api/assets.csv", which)
+
+    def bring(self, row_id: str, body: Mapping[str, Any]) -> Document:
+        """Say that the media bucket holds a file which a person's sheet lists; the id is quoted for a path."""
+        with self._sent("POST", f"/api/people/{row_id}/assets", json=dict(body)) as answer:
+            return _json(answer)
+
     def resumed(self, session: UUID, **which: int) -> Document:
         """What an earlier file that a session goes on with was found to be, and a page of what was odd in it."""
         return self._get(f"/api/session/{session}/resumed", params=which)

@@ -43,7 +43,10 @@ def stack_settings(env: Mapping[str, str] | None = None) -> Settings:
     """The settings that functions of a stack started here would have; raises WrongUsage naming every wrong variable."""
     env = os.environ if env is None else env
     given = {name: value for name, value in env.items() if name not in _ITS_OWN}
-    ours = {"GOOGLE_CLOUD_PROJECT": "rowlift-local", "DATABASE_URL": env.get("DATABASE_URL") or _ANY_DATABASE}
+    ours = {
+        "GOOGLE_CLOUD_PROJECT": "rowlift-local", "DATABASE_URL": env.get("DATABASE_URL") or _ANY_DATABASE,
+        "PIPELINES": "{}", "UPSTREAMS": "{}",  # of the topology, which the stack checks itself
+    }  # fmt: skip
     try:
         settings = Settings.from_env(env={**given, **ours})
         if settings.prompt:

@@ -26,10 +26,12 @@ from cli.parameters import (
     Budget,
     CallMode,
     DryRun,
+    DualWrite,
     Export,
     Files,
     IntoSession,
     MaxFailed,
+    Mode,
     OnMissing,
     PipelineName,
     ResumeFile,
@@ -41,6 +43,7 @@ from cli.parameters import (
 )
 from cli.resuming import Earlier, show_findings, with_findings
 from cli.saving import Saved
+from cli.sheet_links import saved_sheets
 from cli.stack_commands import reach
 from cli.terminal import Terminal
 from cli.uploading import Uploaded
@@ -56,6 +59,8 @@ def upload(
     pipeline: PipelineName = None,
     export: Export = None,
     watchlist: Watchlist = False,
+    mode: Mode = None,
+    dual_write: DualWrite = False,
     write_mode: WriteMode = None,
     skip_existing: SkipExisting = False,
     dry_run: DryRun = False,
@@ -74,9 +79,11 @@ def upload(
 ) -> int:
     """Upload files; each becomes a session whose rows are enriched from now on, files of one export one session."""
     terminal = Terminal(as_json=as_json)
+    files = saved_sheets(files, pipeline, terminal)
     chosen = _pipeline(files, pipeline, terminal)
     batch = Batch.checked(
-        files, chosen, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
+        files, chosen, export=export, watchlist=watchlist, mode=mode, dual_write=dual_write,
+        write_mode=write_mode, skip_existing=skip_existing,
         dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
         call_mode=call_mode, resume=resume, session=_joined(session, api, state_dir),
     )  # fmt: skip
@@ -128,6 +135,8 @@ def run(
     ] = None,
     export: Export = None,
     watchlist: Watchlist = False,
+    mode: Mode = None,
+    dual_write: DualWrite = False,
     write_mode: WriteMode = None,
     skip_existing: SkipExisting = False,
     dry_run: DryRun = False,
@@ -145,9 +154,11 @@ def run(
 ) -> int:
     """Upload files, show the progress, and write the results beside them. Starts a local stack if none runs."""
     terminal = Terminal(as_json=as_json)
+    files = saved_sheets(files, pipeline, terminal)
     chosen = _pipeline(files, pipeline, terminal)
     batch = Batch.checked(
-        files, chosen, export=export, watchlist=watchlist, write_mode=write_mode, skip_existing=skip_existing,
+        files, chosen, export=export, watchlist=watchlist, mode=mode, dual_write=dual_write,
+        write_mode=write_mode, skip_existing=skip_existing,
         dry_run=dry_run, budget=budget, approve=approve, on_missing=on_missing, max_failed=max_failed, reuse=reuse,
         call_mode=call_mode, resume=resume, session=_joined(session, api, state_dir),
     )  # fmt: skip

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cli.faults import WrongUsage
-from shared.copying import Maker
 from shared.csvtext import printable
-from shared.dialect import Limits, detect
-from shared.errors import InputError
-from shared.letterboxd import kind_of_header
-from shared.pipelines.artists import ArtistForm
-from shared.pipelines.base import ValidRow
-from shared.rows import read
+from shared.pipelines import PIPELINES
+from shared.samples import HEAD, Sample
 from shared.text import shortened
-
-HEAD = 64 * 1024
 
 
 def guessed(files: Sequence[Path]) -> str:
@@ -32,8 +23,19 @@ def guessed(files: Sequence[Path]) -> str:
 
 
 def _pipeline_of(file: Path) -> str:
-    if file.is_dir() or file.suffix.lower() == ".zip":
-        return "movies"  # folders and archives are exports
+    sample = _sample(file)
+    found = [slug for slug, pipeline in PIPELINES.items() if pipeline.recognises(sample)]
+    if not found:
+        raise WrongUsage(f"It is not clear what {file} is for: {_why(sample)}. Say {_choices(PIPELINES)}.")
+    if len(found) > 1:
+        raise WrongUsage(f"{file} looks like {' and like '.join(found)}. Say {_choices(found)}.")
+    return found[0]
+
+
+def _sample(file: Path) -> Sample:
+    if file.is_dir():
+        single = _single_in(file)
+        return Sample(name=file.name, folder=True) if single is None else _sample(single)
     try:
         with file.open("rb") as opened:
             head = opened.read(HEAD)
@@ -41,33 +43,24 @@ def _pipeline_of(file: Path) -> str:
         raise WrongUsage(f"{file} does not exist; name the files to upload.") from error
     except OSError as error:
         raise WrongUsage(f"Cannot read {file}: {error.strerror}.") from error
-    if _are_artists(head, whole=len(head) < HEAD):
-        return "artists"
-    text = head.decode("utf-8-sig", "replace")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    header = next(csv.reader([first]), [])
-    if {"artist_id", "artist_name"} <= {cell.strip().lower() for cell in header}:  # and no row: ingest says so better
-        return "artists"
-    if kind_of_header(header):
-        return "movies"
-    told = shortened(printable(first).strip(), 80)
-    why = (
-        f"its first line reads “{told}”, which names neither artist_id and artist_name nor the columns of a "
-        "Letterboxd export"
-        if told
-        else "it is empty"
-    )
-    raise WrongUsage(f"It is not clear what {file} is for: {why}. Say --pipeline artists or --pipeline movies.")
+    return Sample(name=file.name, head=head, whole=len(head) < HEAD)
 
 
-def _are_artists(head: bytes, *, whole: bool) -> bool:
-    """Whether a header names the columns of artists, or without one a row of the beginning is an artist's."""
-    form, limits = ArtistForm(), Limits()
-    try:
-        layout = detect(head, whole=whole, columns=form.columns, required=form.required, limits=limits)
-        if layout.header is not None:
-            return True
-        rows = read(BytesIO(head[layout.start.offset :]), layout=layout, cursor=layout.start, limits=limits)
-        return any(isinstance(made.row, ValidRow) for chunk in rows for made in Maker(form, layout).make(chunk))
-    except InputError:
-        return False
+def _single_in(folder: Path) -> Path | None:
+    """A file of the folder that is a row by itself, where it holds no CSV as exports do."""
+    inside = sorted(one for one in folder.rglob("*") if one.is_file())
+    if any(one.suffix.lower() == ".csv" for one in inside):
+        return None
+    return next((one for one in inside if any(line.is_single(one.name) for line in PIPELINES.values())), None)
+
+
+def _why(sample: Sample) -> str:
+    """Why nobody knows what a file is for."""
+    text = sample.head.decode("utf-8-sig", "replace")
+    told = shortened(printable(next((line for line in text.splitlines() if line.strip()), "")).strip(), 80)
+    known = "; ".join(f"{slug} has {one.known_by}" for slug, one in PIPELINES.items() if one.known_by)
+    return f"its first line reads “{told}”, which is of no pipeline ({known})" if told else "it is empty"
+
+
+def _choices(slugs: Iterable[str]) -> str:
+    return " or ".join(f"--pipeline {slug}" for slug in sorted(slugs))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from cli.faults import WrongUsage
 from shared.pipelines import PIPELINES
-from shared.pipelines.base import Grouping
+from shared.pipelines.base import Grouping, Pipeline
 from shared.text import clean
 
 # A file in one of these is of the export whose folder is the next one up.
@@ -27,6 +27,7 @@ class Input:
     title: str  # what people call its session
     results: Path  # where its session's results go, unless somebody says otherwise
     export: str | None = None  # whose session it joins; None: it is a session of its own
+    single: bool = False  # whether it is a row by itself; several of them are one session
 
 
 def inputs_of(files: Sequence[Path], pipeline: str, *, export: str | None = None) -> tuple[list[Input], str]:
@@ -48,17 +49,52 @@ def inputs_of(files: Sequence[Path], pipeline: str, *, export: str | None = None
 
 
 def _singles(files: Sequence[Path], pipeline: str) -> list[Input]:
-    """Each file a session, all objects' names different: two generations of one name would be told apart too late."""
-    found: list[Input] = []
-    for file in files:
-        if file.is_dir():
-            raise WrongUsage(f"{file} is a folder; name the files to upload.")
+    """Each file a session, all objects' names different: two generations of one name would be told apart too late.
+
+    Files that are rows by themselves are rows of one session.
+    """
+    line, found = PIPELINES[pipeline], list[Input]()
+    for file in (one for each in files for one in _files_of(each, line)):
+        if line.is_single(file.name):
+            one = _single(file, pipeline)
+            if one.object not in {other.object for other in found}:  # a copy of another would replace its object
+                found.append(one)
+            continue
         name, number = f"{pipeline}/{file.name}", 1
         while name in [one.object for one in found]:
             number += 1
             name = f"{pipeline}/{number}/{file.name}"
         found.append(Input(file=file, object=name, title=file.name, results=Path(f"{file}.results.jsonl")))
-    return found
+    singles = [one for one in found if one.single]
+    if len(singles) < 2:
+        return found
+    title, results = f"{len(singles)} files", singles[0].file.parent / f"{pipeline}.results.jsonl"
+    return [replace(one, title=title, results=results) if one.single else one for one in found]
+
+
+def _files_of(path: Path, line: type[Pipeline]) -> list[Path]:
+    """The files that a word of the command line stands for: of a folder those that are rows by themselves."""
+    if not path.is_dir():
+        return [path]
+    inside = [one for one in sorted(path.rglob("*")) if one.is_file() and line.is_single(one.name)]
+    if inside:
+        return inside
+    raise WrongUsage(f"{path} is a folder{', without a file that is read' if line.is_single('x.mp3') else ''}; "
+                     "name the files to upload.")  # fmt: skip
+
+
+def _single(file: Path, pipeline: str) -> Input:
+    """A file that is a row by itself, its object's folder named by what it holds.
+
+    The same file is the same object again, and two albums' `01.mp3` are two.
+    """
+    try:
+        with file.open("rb") as opened:
+            folder = file_digest(opened, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise WrongUsage(f"Cannot read {file}: {error.strerror or error}.") from error
+    name = f"{pipeline}/{folder}/{clean(file.name)}"
+    return Input(file=file, object=name, title=file.name, results=Path(f"{file}.results.jsonl"), single=True)
 
 
 def _members(path: Path, pipeline: str, grouping: Grouping, export: str | None) -> Iterator[Input]:

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from cli import (
+    asset_commands,
     demo,
     doctor,
     file_commands,
@@ -67,6 +68,7 @@ app = typer.Typer(
 )
 
 _RUNNING, _FILES, _SESSIONS = "Where it runs", "Bring files in", "Look after a session"
+_PEOPLE = "People and their files"
 # Each command with its panel and its examples.
 _COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
     (_FILES, demo.demo, ("rowlift demo",)),
@@ -115,6 +117,16 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
         match_command.match,
         ("rowlift match 2f1c3b9e", "rowlift match 2f1c3b9e 12", "rowlift match 2f1c3b9e 12 593"),
     ),
+    (
+        _PEOPLE,
+        asset_commands.export,
+        ("rowlift export assets --output sheet.csv", "rowlift export assets --session 2f1c3b9e --keep-formulas"),
+    ),
+    (
+        _PEOPLE,
+        asset_commands.import_,
+        ("rowlift import assets sheet.csv", "rowlift import assets sheet.csv --files downloads/"),
+    ),
     (_SESSIONS, session_commands.pause, ("rowlift pause 2f1c3b9e",)),
     (_SESSIONS, session_commands.resume, ("rowlift resume 2f1c3b9e", "rowlift resume 2f1c3b9e --budget 5")),
     (_SESSIONS, session_commands.cancel, ("rowlift cancel 2f1c3b9e",)),
@@ -126,9 +138,16 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
     (_RUNNING, doctor.doctor, ("rowlift doctor", "rowlift doctor --api https://api-x.a.run.app")),
     (_RUNNING, stack_commands.migrate, ("rowlift migrate --db-url postgresql://me@localhost/rowlift",)),
 )
+
+
+def _name(command: Callable[..., int]) -> str:
+    """What a command is called: its function has a `_` behind it where Python keeps the word for itself."""
+    return command.__name__.rstrip("_")
+
+
 for _panel, _command, _examples in _COMMANDS:
     _epilog = "\n  ".join(("Examples:" if len(_examples) > 1 else "Example:", *_examples))
-    app.command(cls=Command, epilog=_epilog, rich_help_panel=_panel)(_command)
+    app.command(_name(_command), cls=Command, epilog=_epilog, rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -164,7 +183,7 @@ def _fault(error: Exception, words: Sequence[str]) -> Fault:
     if isinstance(error, Fault):
         return error
     if isinstance(error, typer.TyperException):
-        known = words and any(words[0] == command.__name__ for _, command, _ in _COMMANDS)
+        known = words and any(words[0] == _name(command) for _, command, _ in _COMMANDS)
         command = f"rowlift {words[0]}" if known else "rowlift"
         told = error.format_message().rstrip(".").replace("?.", "?")
         return WrongUsage(f"{told}{'' if told.endswith('?') else '.'} `{command} --help` shows how it is used.")

@@ -50,7 +50,11 @@ OutputFile = Annotated[
 
 # Uploads
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="The files to upload; for movies also the folder of an export.")
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="The files to upload; for movies also an export's folder, for assets also a Google Sheet's link.",
+    ),
 ]
 PipelineName = Annotated[
     str | None,
@@ -107,6 +111,20 @@ Reuse = Annotated[
         autocompletion=one_of("always", "never"),
         rich_help_panel=MONEY,
     ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="assets: fetch nothing (basic), documents and transcripts (text), all (full).",
+        autocompletion=one_of("basic", "text", "full"),
+        rich_help_panel=ROWS,
+    ),
+]
+DualWrite = Annotated[
+    bool,
+    typer.Option("--dual-write", help="assets: keep the sheet in the results bucket up to date.", rich_help_panel=ROWS),
 ]
 Watchlist = Annotated[
     bool,

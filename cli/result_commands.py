@@ -25,7 +25,7 @@ from cli.showing import line_of
 from cli.stack_commands import reach
 from cli.terminal import Terminal
 from cli.verdict import verdict
-from shared.columns import Type, columns_of
+from shared.columns import Type
 from shared.pipelines import PIPELINES
 from shared.rejects import file_name
 from shared.results import is_minimal
@@ -84,7 +84,7 @@ def results(
 
             saved = save_parquet(pieces, _columns(wanted, service), output)
         else:
-            saved = _written(pieces, output, json_lines=wanted_form is Format.JSONL)
+            saved = written(pieces, output, json_lines=wanted_form is Format.JSONL)
     return _told(wanted, saved, terminal)
 
 
@@ -106,7 +106,7 @@ def rejects(
     if output is not None and output.is_dir():
         output = output / file_name(wanted)
     with service.rejects(wanted, **_formulas(keep=keep_formulas)) as pieces:
-        saved = _written(pieces, output)
+        saved = written(pieces, output)
     return _told(wanted, saved, Terminal(as_json=as_json))
 
 
@@ -163,7 +163,7 @@ def _columns(session: UUID, service: Api) -> Mapping[str, Type]:
     found = service.session(session)
     if found["pipeline"] not in PIPELINES:
         raise WrongUsage(f"Session {session} belongs to no pipeline, so it has no results: {found['error_message']}")
-    return columns_of(found["pipeline"], minimal=is_minimal(found["options"]))
+    return PIPELINES[found["pipeline"]].columns(minimal=is_minimal(found["options"]))
 
 
 def _follow(session: UUID, output: Path, service: Api, terminal: Terminal) -> int:
@@ -175,7 +175,7 @@ def _follow(session: UUID, output: Path, service: Api, terminal: Terminal) -> in
     return verdict([found], terminal)
 
 
-def _written(pieces: Iterable[bytes], output: Path | None, *, json_lines: bool = False) -> Saved:
+def written(pieces: Iterable[bytes], output: Path | None, *, json_lines: bool = False) -> Saved:
     return save(pieces, output, json_lines=json_lines) if output is not None else _to_stdout(pieces)
 
 

@@ -15,7 +15,6 @@ import orjson
 from cli.client import Api, Document
 from cli.faults import WrongUsage
 from cli.terminal import Terminal
-from shared.columns import OF_THE_ROW
 from shared.options import RESUME_FOLDER
 from shared.pipelines import PIPELINES
 from shared.resuming import has_ended
@@ -99,7 +98,7 @@ def _line(raw: bytes, file: BinaryIO, index: sqlite3.Connection, pipeline: str) 
         return raw
     file.seek(found[0])
     old = _object(file.readline()) or {}
-    own = OF_THE_ROW[pipeline]
+    own = PIPELINES[pipeline].of_the_row
     return orjson.dumps({name: value if name in own else old.get(name, value) for name, value in new.items()})
 
 

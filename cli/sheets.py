@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cli.client import Document
 from cli.naming import SHORT
-from cli.showing import STYLES, costs, money, pace, reason, source_of, tally, work
+from cli.showing import STYLES, costs, money, pace, reason, reconciliation, source_of, tally, work
 
 _WHOLE_ID_FROM = 110  # columns from which on whole ids leave enough room for sources
 _LEAST_SOURCE = 15
@@ -49,6 +49,8 @@ def _work(status: Document) -> Iterator[Line]:
     if "total_movies" in status:
         yield "records", f"{status['total']:,} read, {status.get('merged', 0):,} merged into the others"
     yield "outcomes", ", ".join(words for _, words in tally(status))
+    for number, sentence in enumerate(reconciliation(status)):
+        yield "" if number else "sheet", sentence
     yield "resumed", _resumed(status.get("resumed"))
     yield "pace", pace(status)
     yield "bound by", status.get("bound_by")

@@ -224,3 +224,16 @@ def answers_table(answers: Sequence[Document], *, size: int = 100) -> Table:
         text = " ".join(str(answer.get("response_text") or "").split())
         table.add_row(Text(str(answer["artist_name"])), Text(text if len(text) <= size else text[: size - 1] + "…"))
     return table
+
+
+def reconciliation(status: Document) -> list[str]:
+    """What a sheet held and where it disagrees, in sentences; empty for a session without one."""
+    found = status.get("sheet")
+    if not found:
+        return []
+    lines = [
+        f"{found['rows']:,} rows about {found['people']:,} people; {found['uploaded']:,} files are here, "
+        f"{found['listed']:,} are listed by the sheet only, {found['pending']:,} to come, {found['failed']:,} failed"
+    ]
+    lines += [f"{rows:,} × {name.replace('_', ' ')}" for name, rows in sorted(found["disagreements"].items())]
+    return lines

@@ -121,6 +121,7 @@ def show_stack(info: local.Info, terminal: Terminal) -> None:
         ("api", info.get("api")),
         ("openai", openai),
         ("tmdb", tmdb),
+        ("web", "simulated: every link leads to a file made of its id" if info.get("web") else None),
         ("database", local.masked(str(info["database_url"]))),
         ("logs", info["log"]),
         ("not up", f"{', '.join(down)}; the logs say why" if down else None),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cli.client import Document
 from cli.naming import short
 from cli.quotes import show_quote
-from cli.showing import line_of, money, reason
+from cli.showing import line_of, money, reason, reconciliation
 from cli.terminal import Terminal, speaks_to_deployment
 from cli.watching import summed
 
@@ -19,6 +19,9 @@ def show_ends(found: Sequence[Document], terminal: Terminal) -> None:
             terminal.say(line_of(status))
     if len(found) > 1:
         terminal.say(line_of(summed(found)))
+    for status in found:
+        for number, sentence in enumerate(reconciliation(status)):
+            terminal.say(f"{'' if number else 'sheet':<11}{sentence}")
 
 
 def verdict(found: Sequence[Document], terminal: Terminal) -> int:
@@ -73,10 +76,11 @@ def _said(status: Document) -> str:
 
 
 def _reviews(status: Document) -> str:
-    """What to do about films that were not found for certain, and entries that belong to none."""
+    """What to do about films that were not found for certain, entries that belong to none, links to no file."""
     many = status.get("needs_review", 0)
     need = "needs" if many == 1 else "need"
-    return f"{many:,} {need} a look: `rowlift match {short(status['session_id'])}` says why." if many else ""
+    how = "results" if status.get("pipeline") == "assets" else "match"
+    return f"{many:,} {need} a look: `rowlift {how} {short(status['session_id'])}` says why." if many else ""
 
 
 def _rejects(status: Document) -> str:

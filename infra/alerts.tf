@@ -56,14 +56,6 @@ locals {
       duration  = "300s"
       group     = "resource.label.service_name"
     }
-    spend = {
-      title     = "Upstreams are paid faster than expected"
-      filter    = "resource.type = \"cloud_run_revision\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.spend.name}\""
-      aligner   = "ALIGN_DELTA"
-      threshold = var.alerts.spend_usd_per_hour * 1000000
-      duration  = "0s"
-      group     = "resource.label.project_id"
-    }
     unacknowledged = {
       title     = "A message has waited long"
       filter    = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND (${join(" OR ", [for key in keys(local.subscriptions) : "resource.labels.subscription_id = \"${local.name}-${key}\""])})"
@@ -170,7 +162,7 @@ resource "google_monitoring_alert_policy" "figures" {
       duration        = each.value.duration
 
       aggregations {
-        alignment_period     = each.key == "spend" ? "3600s" : "60s"
+        alignment_period     = "60s"
         per_series_aligner   = each.value.aligner
         cross_series_reducer = "REDUCE_SUM"
         group_by_fields      = [each.value.group]
@@ -180,6 +172,32 @@ resource "google_monitoring_alert_policy" "figures" {
 
   documentation {
     content = "${each.value.title}. ${local.runbook}"
+  }
+}
+
+# A distribution's sum can only be asked for in PromQL, whose names have no hyphens.
+locals {
+  spend_sum = "logging_googleapis_com:user_${replace(google_logging_metric.spend.name, "-", "_")}_sum{monitored_resource=\"cloud_run_revision\"}"
+}
+
+resource "google_monitoring_alert_policy" "spend" {
+  project               = var.project_id
+  display_name          = "${local.name}: Upstreams are paid faster than expected"
+  combiner              = "OR"
+  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+
+  conditions {
+    display_name = "More than $${var.alerts.spend_usd_per_hour} in an hour"
+
+    condition_prometheus_query_language {
+      query               = "sum(increase(${local.spend_sum}[1h])) > ${var.alerts.spend_usd_per_hour * 1000000}"
+      duration            = "0s"
+      evaluation_interval = "60s"
+    }
+  }
+
+  documentation {
+    content = "`rowlift pause SESSION` stops it, if it is not meant. ${local.runbook}"
   }
 }
 

@@ -7,7 +7,7 @@ locals {
     { metric = "run.googleapis.com/container/instance_count", resource = "cloud_run_revision", where = local.services_filter, aligner = "ALIGN_MAX", group = "resource.label.service_name", named = "Instances by function" },
     { metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", resource = "pubsub_subscription", where = local.subscriptions_filter, aligner = "ALIGN_MEAN", group = "resource.label.subscription_id", named = "Messages that wait" },
     { metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", resource = "pubsub_subscription", where = local.subscriptions_filter, aligner = "ALIGN_MAX", group = "resource.label.subscription_id", named = "Age of the oldest message, s" },
-    { metric = "logging.googleapis.com/user/${google_logging_metric.spend.name}", resource = "cloud_run_revision", where = "", aligner = "ALIGN_DELTA", group = "resource.label.service_name", named = "Paid to upstreams, millionths of a dollar" },
+    { query = "sum(increase(${local.spend_sum}[5m])) / 1000000", named = "Paid to upstreams in five minutes, dollars" },
     { metric = "cloudsql.googleapis.com/database/postgresql/num_backends", resource = "cloudsql_database", where = local.database_filter, aligner = "ALIGN_MAX", group = "resource.label.database_id", named = "Database connections (of ${var.database.max_connections})" },
     { metric = "cloudsql.googleapis.com/database/cpu/utilization", resource = "cloudsql_database", where = local.database_filter, aligner = "ALIGN_MEAN", group = "resource.label.database_id", named = "Database CPU" },
   ]
@@ -33,17 +33,18 @@ resource "google_monitoring_dashboard" "this" {
             xyChart = {
               dataSets = [{
                 plotType = "LINE"
-                timeSeriesQuery = {
-                  timeSeriesFilter = {
-                    filter = join(" AND ", compact(["resource.type=\"${chart.resource}\"", "metric.type=\"${chart.metric}\"", chart.where == "" ? "" : "(${chart.where})"]))
+                timeSeriesQuery = { for key, value in {
+                  prometheusQuery = try(chart.query, null)
+                  timeSeriesFilter = try({
+                    filter = "resource.type=\"${chart.resource}\" AND metric.type=\"${chart.metric}\" AND (${chart.where})"
                     aggregation = {
                       alignmentPeriod    = "60s"
                       perSeriesAligner   = chart.aligner
-                      crossSeriesReducer = "REDUCE_SUM"
+                      crossSeriesReducer = startswith(chart.aligner, "ALIGN_PERCENTILE") ? "REDUCE_MAX" : "REDUCE_SUM"
                       groupByFields      = [chart.group]
                     }
-                  }
-                }
+                  }, null)
+                } : key => value if value != null }
               }]
             }
           }

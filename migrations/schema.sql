@@ -210,6 +210,44 @@ CREATE TRIGGER items_tally_made AFTER INSERT ON items REFERENCING NEW TABLE AS m
 CREATE TRIGGER items_tally_changed AFTER UPDATE ON items REFERENCING OLD TABLE AS before NEW TABLE AS after
     FOR EACH STATEMENT EXECUTE FUNCTION tally_changed_items();
 
+-- Make the items that settled ones expand into, of file and line of their parents, each key once in a session; answers
+-- how many each made. Those of a cancelled session are cancelled, those that a resumed one holds are skipped. Asked by the
+-- statement that settles, which holds the session's row and takes that many of its numbers: a function sees what others
+-- committed while its caller waited, so that no key is made twice and no number is left over.
+CREATE FUNCTION expand_items(of_session uuid, wanted jsonb) RETURNS TABLE (item_no bigint, made bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY
+    WITH new AS MATERIALIZED (
+        SELECT DISTINCT ON (child.value->>'key') owner.item_no AS parent, owner.file, owner.line, child.place,
+               child.value->>'key' AS key, child.value->'input' AS input, decode(child.value->>'input_hash', 'hex') AS input_hash
+          FROM jsonb_array_elements(wanted) AS of_one
+          JOIN items owner ON owner.session_id = of_session AND owner.item_no = (of_one.value->>'parent')::bigint
+         CROSS JOIN LATERAL jsonb_array_elements(of_one.value->'children') WITH ORDINALITY AS child (value, place)
+         ORDER BY child.value->>'key', owner.item_no, child.place
+    ), stands AS MATERIALIZED (
+        SELECT new.*, CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' WHEN resumed.line IS NOT NULL THEN 'skipped' END AS outcome,
+               next_item_no - 1 + row_number() OVER (ORDER BY new.parent, new.place) AS number
+          FROM sessions CROSS JOIN new
+          LEFT JOIN resumed_rows resumed ON resumed.session_id = of_session AND resumed.key = new.key
+           AND resumed.finding IN ('confirmed', 'unknown')
+         WHERE sessions.id = of_session
+           AND NOT EXISTS (
+               SELECT FROM items known
+                WHERE known.session_id = of_session AND known.key = new.key AND known.outcome IS DISTINCT FROM 'duplicate'
+                  AND known.outcome IS DISTINCT FROM 'merged' AND known.outcome IS DISTINCT FROM 'rejected')
+    ), stored AS (
+        INSERT INTO items (session_id, item_no, file, line, key, input, input_hash, parent, state, outcome, code, finalized_at)
+        SELECT of_session, number, file, line, key, input, input_hash, parent,
+               CASE outcome WHEN 'cancelled' THEN 'cancelled' WHEN 'skipped' THEN 'completed' ELSE 'available' END,
+               outcome, CASE outcome WHEN 'skipped' THEN 'resumed' END, CASE WHEN outcome IS NOT NULL THEN now() END
+          FROM stands
+        RETURNING items.parent
+    )
+    SELECT parent, count(*) FROM stored GROUP BY parent;
+END
+$$;
+
 -- How items ended in earlier rounds; a row is written when a deliberate new round replaces a result.
 CREATE TABLE item_history (
     session_id    uuid NOT NULL,
@@ -491,6 +529,101 @@ CREATE TABLE tmdb_answers (
 
 CREATE INDEX tmdb_answers_expiring ON tmdb_answers (expires_at);
 
+-- People by the row they have in a sheet, as the newest sheet that names them has them.
+CREATE TABLE people (
+    row_id           text COLLATE "C" NOT NULL,
+    name             text NOT NULL,
+    email            text,
+    personality_type text,                          -- to the letter
+    source_link      text,                          -- the cell, as it stands
+    sheet            uuid NOT NULL,                  -- the session of that sheet, and when it came
+    sheet_at         timestamptz NOT NULL,
+    session_id       uuid NOT NULL,                  -- last writer: session, item, attempt (I4)
+    item_no          bigint NOT NULL,
+    attempt          integer NOT NULL,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at       timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT people_pkey PRIMARY KEY (row_id)
+);
+
+CREATE INDEX people_of_sheet ON people (sheet_at, sheet);
+
+-- The files of people: those a sheet says somebody has, those fetched, and those still to be. The id is made of person,
+-- link and what is fetched of it, so the same file has one row whenever it comes.
+CREATE TABLE assets (
+    asset_id          uuid NOT NULL,
+    person_row_id     text COLLATE "C" NOT NULL,
+    asset_type        text NOT NULL,
+    what              text NOT NULL,                -- video, transcript, file, document_pdf, document_text, listing
+    source            text COLLATE "C" NOT NULL,    -- the link of the sheet it comes from, as sheet_rows names it
+    original_url      text,
+    media_id          text,
+    local_file_path   text,                         -- as a sheet lists it
+    cloud_storage_url text,
+    filename          text,
+    content_type      text,
+    file_size_bytes   bigint,
+    sha256            text,
+    download_status   text NOT NULL,
+    origin            text NOT NULL,                -- sheet: nothing but a sheet says so; fetch: an item does
+    metadata          jsonb NOT NULL DEFAULT '{}',
+    error_code        text,
+    error_message     text,
+    try_again         boolean,                      -- of a failed one: whether that makes sense
+    attempted_at      timestamptz,
+    session_id        uuid NOT NULL,                -- last writer: session, item, attempt (I4)
+    item_no           bigint NOT NULL,
+    attempt           integer NOT NULL,
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT assets_pkey PRIMARY KEY (asset_id),
+    CONSTRAINT assets_belong_to_a_person FOREIGN KEY (person_row_id) REFERENCES people (row_id) ON DELETE CASCADE,
+    CONSTRAINT assets_type_is_known CHECK (
+        asset_type IN ('youtube_video', 'youtube_transcript', 'drive_file', 'document', 'file')),
+    CONSTRAINT assets_status_is_known CHECK (download_status IN ('pending', 'downloaded', 'uploaded', 'failed')),
+    CONSTRAINT assets_origin_is_known CHECK (origin IN ('sheet', 'fetch')),
+    CONSTRAINT assets_uploaded_have_an_object CHECK (
+        download_status <> 'uploaded' OR cloud_storage_url LIKE 'gs://%')
+);
+
+CREATE INDEX assets_of_person ON assets (person_row_id, asset_id);
+CREATE INDEX assets_of_session ON assets (session_id, item_no);
+
+-- The rows of sheets as they were read, to the letter: an export is made of them. They stay when items expire.
+CREATE TABLE sheet_rows (
+    session_id uuid NOT NULL,
+    item_no    bigint NOT NULL,
+    file       bigint NOT NULL,
+    row_id     text COLLATE "C" NOT NULL,
+    sources    text[] COLLATE "C" NOT NULL,         -- the row's links
+    cells      jsonb NOT NULL,                      -- by column
+    findings   text[] NOT NULL DEFAULT '{}',        -- where they disagree
+    CONSTRAINT sheet_rows_pkey PRIMARY KEY (session_id, item_no)
+);
+
+CREATE INDEX sheet_rows_of_person ON sheet_rows (row_id, session_id);
+CREATE INDEX sheet_rows_that_disagree ON sheet_rows (session_id) WHERE findings <> '{}';
+
+-- How far the sheet in the results bucket is, of sessions that keep one there (option dual-write).
+CREATE TABLE sheet_copies (
+    session_id uuid NOT NULL,
+    epoch      bigint NOT NULL,
+    worked_at  timestamptz,                         -- of the session, when it was written
+    due_at     timestamptz NOT NULL,                -- when it may be written next
+    CONSTRAINT sheet_copies_pkey PRIMARY KEY (session_id)
+);
+
+-- What each session of the assets pipeline came to. Assets that a later session fetched again count there.
+CREATE VIEW download_sessions AS
+SELECT sessions.id AS session_id, coalesce(sessions.options->>'mode', 'full') AS session_type,
+       coalesce(counted.assets, 0) AS total_assets, coalesce(counted.completed, 0) AS completed_assets,
+       coalesce(counted.failed, 0) AS failed_assets, sessions.status, sessions.created_at, sessions.completed_at
+  FROM sessions CROSS JOIN LATERAL (
+       SELECT count(*) AS assets, count(*) FILTER (WHERE download_status IN ('downloaded', 'uploaded')) AS completed,
+              count(*) FILTER (WHERE download_status = 'failed') AS failed
+         FROM assets WHERE assets.session_id = sessions.id AND what <> 'listing') counted
+ WHERE sessions.pipeline = 'assets';
+
 -- No statistics on session_id: those of other sessions say that a new one has a row or none, and the planner then takes
 -- any index that begins with it (a chunk of 2,000 records took 25 s instead of 0.2 s).
 ALTER TABLE items ALTER COLUMN session_id SET STATISTICS 0;
@@ -503,3 +636,174 @@ ALTER TABLE item_history ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE tallies ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE resumed_rows ALTER COLUMN session_id SET STATISTICS 0;
 ALTER TABLE audit_log ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE assets ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE sheet_rows ALTER COLUMN session_id SET STATISTICS 0;
+
+-- Text as it is looked for: without accents, case, punctuation and the forms of letters that only look different, so that
+-- Björk and bjork meet, as do ß and ss, ё and е, full and half width, dotless and dotted i. What is stored and what is
+-- asked both go through it. Each Chinese or Japanese letter becomes a word, for nothing there tells where words end.
+-- Quotation marks and a minus before a word stay: they mean something in a question. The case of Greek and Cyrillic is
+-- spelled out, and so are letters without a decomposition: lower() in a database of locale C knows none of them.
+CREATE FUNCTION fold_text(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN btrim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(normalize(
+    replace(replace(replace(replace(translate(lower(
+        regexp_replace(translate(normalize(value, NFKD), '“”„«»', repeat('"', 5)),
+                       '[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f\u200b-\u200f\u00ad\u2060\ufeff''`\u2018\u2019\u201b\u02bb\u02bc\u2032]', '', 'g')),
+        'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩςАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЂЄЅІЈЉЊЋЏҐҒҖҚҢҮҰҲҺӘӨØøŁłĐđÐðĦħıŊŋŦŧÆŒÞẞ',
+        'αβγδεζηθικλμνξοπρστυφχψωσабвгдежзиклмнопрстуфхцчшщъыьэюяђєѕіјљњћџґғҗқңүұҳһәөoollddddhhinnttæœþß'),
+        'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), NFKC),
+    '([\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])', ' \1 ', 'g'),
+    '(?<![^\s.])([^\s.])\.(?=[^\s.](\.|\s|$))', '\1', 'g'),
+    '[!#-,./:-@\[-`{-~\u00a1-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u055a-\u055f\u0589\u058a\u05be\u05f3\u05f4\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964\u0965\u1361-\u1368\u2000-\u2bff\u2e00-\u2e7f\u3000-\u303f\u30a0\u30fb\ufe10-\ufe6f\uffe0-\uffef]+', ' ', 'g'),
+    '(?<=\S)-|-(?=\s|$)', ' ', 'g'),
+    '\s+', ' ', 'g'));
+
+-- The words of a text that is stored; nothing in it is an operator of a question.
+CREATE FUNCTION words_of(value text) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN to_tsvector('simple'::regconfig, translate(fold_text(coalesce(value, '')), '"-', '  '));
+
+-- What a person asks, whatever they type: "…" for words that follow each other, - for what must not be there, or. With
+-- `prefix` the last word may go on. Empty if nothing in it can be looked for.
+CREATE FUNCTION words_asked(value text, prefix boolean) RETURNS tsquery LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT CASE WHEN prefix AND asked::text LIKE '%''' AND value !~ '["“”„«»\s]$' THEN (asked::text || ':*')::tsquery ELSE asked END
+          FROM (SELECT websearch_to_tsquery('simple'::regconfig, fold_text(value)) AS asked) folded);
+
+-- About how many tracks a question matches, by the planner's statistics; asked before the way to find them is chosen.
+CREATE FUNCTION expected_tracks(question tsquery) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM audio_tracks WHERE search_vector @@ %L::tsquery', question) INTO plan;
+    RETURN (plan->0->'Plan'->>'Plan Rows')::bigint;
+END
+$$;
+
+-- Every sound file that was given, and what it says of itself. The id is made of the path: a file that is read again is
+-- the same track.
+CREATE TABLE audio_tracks (
+    id             uuid NOT NULL,
+    status         text COLLATE "C" NOT NULL DEFAULT 'PENDING',
+    title          text,
+    artist         text,
+    album          text,
+    genre          text,
+    year           integer,
+    track          integer,
+    duration       double precision,                -- seconds
+    channels       integer,
+    sample_rate    integer,                         -- in a second
+    bitrate        double precision,                -- kbit/s
+    format         text COLLATE "C",
+    audio_path     text COLLATE "C" NOT NULL,       -- gs://bucket/name, or the link it was given by
+    thumbnail_path text COLLATE "C",
+    error_code     text,
+    error_message  text,
+    retry_count    integer NOT NULL DEFAULT 0,
+    session_id     uuid,                            -- the last writer (I4); null: a program, not an item
+    item_no        bigint,
+    attempt        integer,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    search_vector  tsvector GENERATED ALWAYS AS (
+                       setweight(words_of(title), 'A') || setweight(words_of(artist), 'A') || setweight(words_of(album), 'B')
+                       || setweight(words_of(genre), 'C')) STORED,
+    CONSTRAINT audio_tracks_pkey PRIMARY KEY (id),
+    CONSTRAINT audio_tracks_one_for_each_path UNIQUE (audio_path),
+    CONSTRAINT audio_tracks_status_is_known CHECK (status IN ('PENDING', 'PROCESSING', 'COMPLETED', 'FAILED')),
+    CONSTRAINT audio_tracks_failed_ones_say_why CHECK ((status = 'FAILED') = (error_code IS NOT NULL)),
+    CONSTRAINT audio_tracks_year_is_of_our_time CHECK (year BETWEEN 1800 AND 2100),
+    CONSTRAINT audio_tracks_channels_are_few CHECK (channels BETWEEN 1 AND 16),
+    CONSTRAINT audio_tracks_figures_are_positive CHECK (track > 0 AND duration > 0 AND sample_rate > 0 AND bitrate > 0),
+    CONSTRAINT audio_tracks_retries_are_counted CHECK (retry_count >= 0),
+    CONSTRAINT audio_tracks_path_is_an_address CHECK (
+        audio_path ~ '^(gs://[a-z0-9][a-z0-9._-]+/|https?://[^/])[^\u0001-\u001f\u007f]+$' AND octet_length(audio_path) <= 2100),
+    CONSTRAINT audio_tracks_thumbnail_is_an_object CHECK (
+        thumbnail_path ~ '^gs://[a-z0-9][a-z0-9._-]+/[^\u0001-\u001f\u007f]+$' AND octet_length(thumbnail_path) <= 2100),
+    CONSTRAINT audio_tracks_texts_are_short CHECK (
+        greatest(length(title), length(artist), length(album), length(genre)) <= 1000)
+) WITH (fillfactor = 80);
+
+-- Without fastupdate: its list of pending words would be read through by every search.
+CREATE INDEX audio_tracks_words ON audio_tracks USING gin (search_vector) WITH (fastupdate = off);
+-- The tracks with the fewest words first, for words that so many tracks have that not all can be ranked.
+CREATE INDEX audio_tracks_shortest ON audio_tracks (length(search_vector), id) WHERE length(search_vector) > 0;
+CREATE INDEX audio_tracks_newest ON audio_tracks (created_at, id);
+CREATE INDEX audio_tracks_by_title ON audio_tracks ("left"(fold_text(coalesce(title, '')), 100) COLLATE "C", id);
+CREATE INDEX audio_tracks_by_artist ON audio_tracks ("left"(fold_text(coalesce(artist, '')), 100) COLLATE "C", id);
+CREATE INDEX audio_tracks_by_year ON audio_tracks (coalesce(year, 0), id);
+CREATE INDEX audio_tracks_unfinished ON audio_tracks (status, created_at, id) WHERE status <> 'COMPLETED';
+CREATE INDEX audio_tracks_of_session ON audio_tracks (session_id, item_no) WHERE session_id IS NOT NULL;
+
+-- What programs changed about the status of tracks; what items do to theirs stands in the ledger.
+CREATE TABLE audio_track_changes (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    track_id    uuid NOT NULL,
+    actor       text NOT NULL,
+    from_status text COLLATE "C" NOT NULL,
+    to_status   text COLLATE "C" NOT NULL,
+    error_code  text
+);
+
+CREATE INDEX audio_track_changes_of_track ON audio_track_changes (track_id, id);
+
+-- Tracks follow their items, by triggers so that no statement can forget it: made with the item, taken up with its
+-- claim, failed with it however that came about. What a settled item enriches its own statement writes. They act as their
+-- owner: whoever may change items, such as ingest, has no other business with tracks.
+CREATE FUNCTION session_writes_tracks(session uuid) RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM sessions
+                WHERE id = session AND pipeline = 'audio' AND options->>'write_mode' IS DISTINCT FROM 'file'
+                  AND options->>'dry_run' IS DISTINCT FROM 'true');
+
+CREATE FUNCTION tracks_of_made_items() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT session_writes_tracks((SELECT session_id FROM made LIMIT 1)) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO audio_tracks (id, audio_path, session_id, item_no, attempt)
+    SELECT (input->>'track_id')::uuid, input->>'audio_path', session_id, item_no, 0
+      FROM made WHERE outcome IS NULL ORDER BY 1
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tracks_of_changed_items() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT session_writes_tracks((SELECT session_id FROM after LIMIT 1)) THEN
+        RETURN NULL;
+    END IF;
+    WITH moved AS MATERIALIZED (
+        SELECT after.session_id, after.item_no, after.attempt, after.state, after.outcome,
+               coalesce(after.error_code, after.outcome, '') AS error_code, after.error_message,
+               (after.input->>'track_id')::uuid AS track_id
+          FROM after JOIN before ON before.session_id = after.session_id AND before.item_no = after.item_no
+         WHERE after.state <> before.state AND (after.state = 'running' OR after.outcome IN ('failed', 'cancelled', 'skipped'))
+    ), locked AS MATERIALIZED (
+        SELECT id FROM audio_tracks WHERE id IN (SELECT track_id FROM moved) ORDER BY id FOR UPDATE
+    ), removed AS (  -- an item that was skipped leaves no track behind that nobody will read
+        DELETE FROM audio_tracks track USING moved, locked
+         WHERE moved.outcome = 'skipped' AND track.id = moved.track_id AND track.id = locked.id AND track.status = 'PENDING'
+           AND track.session_id = moved.session_id AND track.item_no = moved.item_no
+    )
+    UPDATE audio_tracks track
+       SET status = CASE WHEN moved.state = 'running' THEN 'PROCESSING' ELSE 'FAILED' END,
+           error_code = CASE WHEN moved.state <> 'running' THEN moved.error_code END,
+           error_message = CASE WHEN moved.state <> 'running' THEN coalesce(moved.error_message, 'The session was cancelled.') END,
+           retry_count = track.retry_count + (moved.state = 'running' AND track.status = 'FAILED')::integer,
+           session_id = moved.session_id, item_no = moved.item_no, attempt = moved.attempt, updated_at = now()
+      FROM moved, locked
+     WHERE track.id = moved.track_id AND track.id = locked.id
+       AND CASE WHEN moved.state = 'running' THEN track.status IN ('PENDING', 'PROCESSING', 'FAILED')
+                WHEN moved.outcome = 'failed' THEN true
+                WHEN moved.outcome = 'cancelled' THEN track.status <> 'COMPLETED' AND track.session_id = moved.session_id
+                                                      AND track.item_no = moved.item_no
+                ELSE false END;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER items_tracks_made AFTER INSERT ON items REFERENCING NEW TABLE AS made
+    FOR EACH STATEMENT EXECUTE FUNCTION tracks_of_made_items();
+CREATE TRIGGER items_tracks_changed AFTER UPDATE ON items REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION tracks_of_changed_items();

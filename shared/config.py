@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from shared.errors import ConfigError
+from shared.fetching.settings import VARIABLES as FETCH_VARIABLES
+from shared.fetching.settings import FetchSettings
 
 _T = TypeVar("_T")
 
@@ -106,6 +108,7 @@ class Settings(_Frozen):
     max_field_chars: int = Field(default=1_000_000, gt=0)
     max_columns: int = Field(default=1_000, gt=0)
     max_record_bytes: int = Field(default=8_000_000, gt=0)
+    max_expansion: int = Field(default=10_000, gt=0)  # items that one item may expand into
     max_upload_bytes: int = Field(default=1 << 30, gt=0)
     lease_grace: float = Field(default=15, ge=0)
     notice_lost_after: float = Field(default=30, gt=0)
@@ -120,6 +123,7 @@ class Settings(_Frozen):
     tmdb_api_token: SecretStr = SecretStr("")
     tmdb_base_url: str | None = None
     tmdb_cache_days: float = Field(default=30, ge=0)
+    fetch: FetchSettings = FetchSettings()
     trace_sample: float = Field(default=0, ge=0, le=1)  # the share of sessions whose spans are exported
     otlp_endpoint: str | None = Field(default=None, pattern="^https?://")  # of a collector; None: Cloud Trace
 
@@ -137,25 +141,30 @@ class Settings(_Frozen):
             values["connection"] = connection_settings(env)
         except ConfigError as error:
             faults.append(str(error))
-        pipelines = _json_setting(env, "PIPELINES", TypeAdapter(dict[str, PipelineSettings]), DEFAULT_PIPELINES, faults)
-        upstreams = _json_setting(env, "UPSTREAMS", TypeAdapter(dict[str, UpstreamLimits]), DEFAULT_UPSTREAMS, faults)
+        pipelines = _json_setting(env, "PIPELINES", TypeAdapter(dict[str, PipelineSettings]), faults)
+        upstreams = _json_setting(env, "UPSTREAMS", TypeAdapter(dict[str, UpstreamLimits]), faults)
         faults += [fault for slug, pipeline in pipelines.items() for fault in _contradictions(slug, pipeline)]
         for name, field in _PLAIN.items():
             if env.get(name):
                 values[field] = env[name]
-        if values.get("pipeline") and values["pipeline"] not in pipelines:
+        try:
+            values["fetch"] = FetchSettings.model_validate(
+                {field: env[name] for name, field in FETCH_VARIABLES.items() if env.get(name)}
+            )
+        except ValidationError as error:
+            faults += _faults(error, FETCH_VARIABLES)
+        if pipelines and values.get("pipeline", "") not in ("", *pipelines):
             faults.append(f"PIPELINE is {values['pipeline']!r}; PIPELINES describes {', '.join(sorted(pipelines))}")
         if not faults:
             try:
                 return cls(**values, pipelines=pipelines, upstreams=upstreams)
             except ValidationError as error:
-                names = {field: name for name, field in _PLAIN.items()}
-                faults = [f"{names.get(str(e['loc'][0]), e['loc'][0])}: {e['msg']}" for e in error.errors()]
+                faults = _faults(error, _PLAIN)
         raise ConfigError("Settings are incomplete or wrong:\n  " + "\n  ".join(faults))
 
     def secrets(self) -> list[str]:
         """Every secret among them, which nothing may print."""
-        values = [*self.__dict__.values(), *self.connection.__dict__.values()]
+        values = [*self.__dict__.values(), *self.connection.__dict__.values(), *self.fetch.__dict__.values()]
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
     def window(self, pipeline: str) -> int:
@@ -173,14 +182,6 @@ class Settings(_Frozen):
         return f"projects/{self.project}/topics/{self.topic_prefix}{name}"
 
 
-DEFAULT_PIPELINES = {
-    "artists": PipelineSettings(topic="artists", upstream="openai"),
-    "movies": PipelineSettings(
-        topic="movies", upstream="tmdb", items_per_message=10, request_timeout=10, max_failures=8
-    ),
-}
-DEFAULT_UPSTREAMS = {"openai": UpstreamLimits(requests=10_000), "tmdb": UpstreamLimits(requests=40, period=1)}
-
 # Variable -> field, for those that need no more than pydantic's own reading.
 _PLAIN = {
     "TOPIC_PREFIX": "topic_prefix",
@@ -194,6 +195,7 @@ _PLAIN = {
     "MAX_FIELD_CHARS": "max_field_chars",
     "MAX_COLUMNS": "max_columns",
     "MAX_RECORD_BYTES": "max_record_bytes",
+    "MAX_EXPANSION": "max_expansion",
     "MAX_UPLOAD_BYTES": "max_upload_bytes",
     "LEASE_GRACE": "lease_grace",
     "NOTICE_LOST_AFTER": "notice_lost_after",
@@ -268,12 +270,19 @@ def parse_database_url(url: str) -> ConnectionSettings:
     )
 
 
+def _faults(error: ValidationError, variables: Mapping[str, str]) -> list[str]:
+    """One line for each value that is wrong, by its variable."""
+    names = {field: name for name, field in variables.items()}
+    return [f"{names.get(str(e['loc'][0]), e['loc'][0])}: {e['msg']}" for e in error.errors()]
+
+
 def _json_setting(
-    env: Mapping[str, str], name: str, kind: TypeAdapter[dict[str, _T]], default: dict[str, _T], faults: list[str]
+    env: Mapping[str, str], name: str, kind: TypeAdapter[dict[str, _T]], faults: list[str]
 ) -> dict[str, _T]:
     text = env.get(name)
     if not text:
-        return default
+        faults.append(f"{name} is not set; it is what infra/topology.yaml says under `{name.lower()}`, as JSON")
+        return {}
     try:
         return kind.validate_json(text)
     except ValidationError as error:

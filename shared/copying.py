@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from shared.errors import InputError
+from shared.items import input_digest
 from shared.pipelines.base import Form, InvalidRow, ValidRow
 from shared.rejects import own_cells, shown, unmended
 from shared.rows import Chunk, Defect, Layout
@@ -115,7 +115,7 @@ def copy_text(origin: Origin, made: Sequence[Made], *, first: int, owners: dict[
 
 def _valid(row: ValidRow, number: int, owners: dict[str, int] | None) -> str:
     raw = orjson.dumps(row.input)
-    digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+    digest = input_digest(raw)
     body = raw.decode().replace("\\", "\\\\")
     if owners is None:
         return f"\\N\t{body}\t\\\\x{digest}\tcompleted\tmerged\t\\N\t\\N\t\\N\tnow\t\\N"

@@ -96,6 +96,8 @@ class Database:
         self._lock = threading.Lock()
         self._pool: Any = None
         self._made_by: int | None = None
+        # Since this process began; threads may lose a count to each other, which a health answer can bear.
+        self._created = self._closed = self._failures = self._queries = 0
 
     def rows(self, name: str, **params: Any) -> list[Row]:
         """The rows statement `name` returns, as dicts; one statement, one transaction, one round trip once prepared.
@@ -106,6 +108,7 @@ class Database:
         for last in (False, True):
             try:
                 with self._checked_out() as connection:
+                    self._queries += 1
                     return _run(connection, name, params)
             except (LedgerDown, StatementFailed) as error:
                 again = isinstance(error, LedgerDown) or error.passes or error.sqlstate == _STALE_PLAN
@@ -128,6 +131,7 @@ class Database:
         with self._checked_out() as connection:
             connection.execute_simple("BEGIN")
             try:
+                self._queries += 1
                 yield Transaction(connection)
             except BaseException as error:
                 if _from_server(error) or isinstance(error, StatementFailed):
@@ -155,9 +159,19 @@ class Database:
             self._connect.close()
 
     def state(self) -> Row:
-        """How the pool stands, for health answers."""
+        """How the pool stands, and what it did since this process began, for health answers.
+
+        A query is a statement, or a transaction of several; a failure one whose connection was lost or refused.
+        """
         pool = self._pool
-        return {"size": self._size, "checked_out": pool.checkedout() if pool is not None else 0}
+        return {
+            "size": self._size,
+            "checked_out": pool.checkedout() if pool is not None else 0,
+            "created": self._created,
+            "closed": self._closed,
+            "failures": self._failures,
+            "queries": self._queries,
+        }
 
     @contextmanager
     def _checked_out(self) -> Iterator[Any]:
@@ -181,6 +195,7 @@ class Database:
             raise cause if cause is not None else abandoned from None
         except BaseException as error:
             translated = _translated(error) if isinstance(error, Exception) else error
+            self._failures += isinstance(translated, LedgerDown)
             if isinstance(translated, LedgerDown):  # what cut this connection has cut those idle beside it
                 pool._invalidate(fairy)
             elif not _from_server(error):
@@ -195,19 +210,26 @@ class Database:
             raise LedgerDown(self._away[1])
         begun = time.monotonic()
         try:
-            return self._connect()
+            opened = self._connect()
         except Exception as error:
+            self._failures += 1
             translated = _translated(error)
             if isinstance(translated, StatementFailed):  # login refused, no such database: there is no ledger to ask
                 translated = LedgerDown(str(translated))
             if isinstance(translated, LedgerDown) and time.monotonic() - begun > SLOW:
                 self._away = time.monotonic() + POOL_TIMEOUT, str(translated)
             raise translated from (error if translated is not error else error.__cause__)
+        self._created += 1
+        return opened
+
+    def _count_closed(self, *_: object) -> None:
+        self._closed += 1
 
     def _pool_of_this_process(self) -> Any:
         if self._pool is None or self._made_by != os.getpid():
             with self._lock:
                 # Nowhere else before: threads that import parts of it at the same time find others half made.
+                from sqlalchemy import event
                 from sqlalchemy.pool import QueuePool
 
                 # It logs a traceback for every connection that cannot say goodbye, which lost ones never can.
@@ -223,6 +245,7 @@ class Database:
                         reset_on_return=None,
                         use_lifo=True,
                     )
+                    event.listen(self._pool, "close", self._count_closed)
                     self._made_by = os.getpid()
         return self._pool
 

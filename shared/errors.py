@@ -10,6 +10,7 @@ RowliftError
 ├── StorageError        the object store
 │   ├── ObjectGone      the pinned generation of an object is there no more
 │   └── StorageDown     the store cannot be reached; deliver again
+├── FetchError          a file of somebody else's could not be fetched; carries the class of the failure
 └── DatabaseError       PostgreSQL
     ├── LedgerDown      it cannot be reached or is restarting; deliver again
     │   └── TooSlow     a statement took longer than it may
@@ -64,6 +65,19 @@ class ObjectGone(StorageError):
 
 class StorageDown(StorageError):
     """The object store cannot be reached; try again."""
+
+
+class FetchError(RowliftError):
+    """The file could not be fetched."""
+
+    def __init__(self, cause: str, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.cause = cause  # of shared/fetching/causes.py, which has the words for it
+        self.detail = detail  # what happened in this case; no secrets
+        self.retry_after = retry_after  # seconds the host asked to wait
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class DatabaseError(RowliftError):

@@ -23,12 +23,25 @@ def part_of(uploaded: UploadedObject, line: Pipeline) -> Part:
 
 def check_options(options: Options, line: Pipeline) -> None:
     """Raise InputError for an option that means nothing to the pipeline."""
-    if options.watchlist and line.grouping is None:
-        message = f"Option 'watchlist' means nothing to pipeline {line.slug}; it is for exports of films."
+    for name, what in _FOR_ONE.items():
+        if getattr(options, name) != Options.model_fields[name].default and name not in line.heeds:
+            spelled = name.replace("_", "-")
+            message = f"Option {spelled!r} means nothing to pipeline {line.slug}; it is for {what}."
+            raise InputError(message, code="input.option")
+    if options.dual_write and not options.writes_domain and not options.dry_run:
+        message = "Option 'dual-write' needs the tables, which write-mode=file leaves alone; leave one of them out."
         raise InputError(message, code="input.option")
     if options.call_mode is CallMode.BACKGROUND and not line.paid:
         message = f"Option 'call-mode' means nothing to pipeline {line.slug}; its requests cost nothing."
         raise InputError(message, code="input.option")
+
+
+# Options that a pipeline which knows nothing of them refuses, and what they are for.
+_FOR_ONE = {
+    "watchlist": "exports of films",
+    "mode": "sheets of people and their files",
+    "dual_write": "sheets of people and their files",
+}
 
 
 def register(

@@ -65,7 +65,7 @@ class Finalizer:
             return None
         files = self._db.rows("session_files", session=session)
         counts = self._counts(session)
-        verdict = _verdict(found, files, counts)
+        verdict = _verdict(found, files, counts, expanded=self._expanded(session))
         self._write_everything(found, files, counts)
         done = self._db.row(
             "complete_session",
@@ -98,6 +98,11 @@ class Finalizer:
         if found is not None and found["completed_epoch"] == found["epoch"] != written and not found["expired_at"]:
             files = self._db.rows("session_files", session=session)
             self._write_everything(found, files, self._counts(session))
+
+    def _expanded(self, session: UUID) -> int:
+        """How many items stand for no record of a file: others expanded into them."""
+        row = self._db.row("expanded_items", session=session)
+        return int(row["items"]) if row else 0
 
     def _counts(self, session: UUID) -> dict[str, int]:
         rows = {row["outcome"]: int(row["items"]) for row in self._db.rows("session_counts", session=session)}
@@ -141,10 +146,21 @@ class Finalizer:
             ],
             "results.jsonl": results,
             "rejects.csv": rejects,
+            **self._copies(session, found),
             "code_version": self._settings.code_version,
         }
         body = orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n"
         self._write(f"{session}/manifest.json", "application/json", [body])
+
+    def _copies(self, session: UUID, found: Row) -> dict[str, Any]:
+        """What else the pipeline keeps in the results bucket."""
+        if found["pipeline"] not in PIPELINES:
+            return {}
+        options = Options.model_validate(found["options"])
+        copies = PIPELINES[found["pipeline"]].copies(self._db, session, options)
+        return {
+            name: self._write(f"{session}/{name}", "text/csv; charset=utf-8", pieces) for name, pieces in copies.items()
+        }
 
     def _changes(self, session: UUID, slug: str) -> dict[str, Any]:
         """What changed since the session it is compared with; exports have reports of their own."""
@@ -163,7 +179,7 @@ class Finalizer:
         return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str, str] | None:
+def _verdict(found: Row, files: list[Row], counts: dict[str, int], *, expanded: int) -> tuple[str, str] | None:
     """Why the session has failed, as code and sentence; None if it is completed."""
     if found["cancelled_at"] is not None:
         return None
@@ -174,11 +190,12 @@ def _verdict(found: Row, files: list[Row], counts: dict[str, int]) -> tuple[str,
         return TOO_MANY_FAILED, found["error_message"]
     records = sum(file["records_read"] - file["ignored"] for file in files)
     total = sum(counts.values())
-    if found["failed_at"] is None and records != total:
+    if found["failed_at"] is None and records + expanded != total:
         names = ", ".join(file["object_name"] for file in files)
         return (
             "db.sums",
-            f"The sums do not add up: {records} records were read from {names}, {total} items are settled.",
+            f"The sums do not add up: {records} records were read from {names}, {total} items are settled"
+            f"{f', {expanded} of them expanded from others' if expanded else ''}.",
         )
     if total and counts[Outcome.REJECTED] == total:
         return (

@@ -49,6 +49,17 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Foretold:
+    """What some files would take: rows that would run, and what that costs at the price of a model."""
+
+    rows: int
+    rejected: int
+    exact: bool  # whether the files were read to their end
+    micros: Range
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
     """What would be asked for one item, and what would be done with the answer."""
 

@@ -23,7 +23,8 @@ RATE_LIMITED: Final = "upstream.rate_limited"
 UNFINISHED: Final = "upstream.unfinished"  # the next attempt fetches the answer by its id
 # Failures that say nothing about the row: the upstream, or the way to it, is broken.
 AWAY: Final = frozenset(
-    f"upstream.{code}" for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected")
+    f"upstream.{code}"
+    for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected", "storage")
 )
 AWAY_SIGN: Final = "away"  # all of them alike
 

@@ -196,16 +196,24 @@ class Ingest:
             self._end(file, "failed", InputError(message, code="input.reader_lost"))
             self._dispatcher.nudge(file.session)
             return
-        if self._db.row("repeated_file", file=file.id, attempt=file.attempt) is not None:
+        line = pipeline(file.pipeline, self._settings)
+        try:
+            single = None if file.member else line.single(file.bucket, file.object, file.generation)
+        except InputError as error:
+            self._end(file, "failed", error)
+            self._dispatcher.nudge(file.session)
+            return
+        if single is None and self._db.row("repeated_file", file=file.id, attempt=file.attempt) is not None:
             log("INFO", "File repeats an earlier one of its session", file=file.name)
             self._dispatcher.nudge(file.session)
             return
-        line = pipeline(file.pipeline, self._settings)
         until = time.monotonic() + self._settings.ingest_budget
         parts: list[int] = []
         try:
             if file.options.resume is not None and not self._resumption(file, line).load(until=until):
                 reading = _Reading.TO_BE_CONTINUED
+            elif single is not None:
+                reading = self._take_single(file, line, single)
             elif file.part == ARCHIVE:
                 parts = self._unpack(file, line)
                 reading = _Reading.TO_ITS_END
@@ -286,6 +294,15 @@ class Ingest:
         with contextlib.suppress(LedgerDown):
             self._db.rows("release_file", file=file.id, attempt=file.attempt)
 
+    def _take_single(self, file: _File, line: Pipeline, row: ValidRow) -> _Reading:
+        """Write the one item an object is."""
+        if file.cursor.record:  # by an attempt that died before it could say so
+            return _Reading.TO_ITS_END
+        beyond = Cursor(offset=file.size, record=1, line=1)
+        chunk = Chunk(numbers=[1], lines=[1], rows=[[file.object]], defects={}, before=file.cursor, after=beyond)
+        made = [Made(line=1, row=row, cells=chunk.rows[0])]
+        return _Reading.TO_ITS_END if self._write(file, line, chunk, made) else _Reading.NO_LONGER_OURS
+
     def _read(self, file: _File, line: Pipeline, until: float) -> _Reading:
         """Read the file within the time budget; how far that was."""
         layout, cursor = file.layout, file.cursor
@@ -316,7 +333,7 @@ class Ingest:
                 check_no_header(chunk.rows[0], form)
             records = chunk.after.record
             with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(chunk.rows)):
-                written = self._write(file, line, maker, chunk)
+                written = self._write(file, line, chunk, maker.make(chunk))
             if not written:
                 log("INFO", "The file is no longer ours to read", file=file.name)
                 return _Reading.NO_LONGER_OURS
@@ -352,9 +369,8 @@ class Ingest:
         parts = self._db.rows("parts_with_rejects", session=file.session, before=file.id)
         return returned(layout, [row["part"] for row in parts], named=named)
 
-    def _write(self, file: _File, line: Pipeline, maker: Maker, chunk: Chunk) -> bool:
+    def _write(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
         """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours."""
-        made = maker.make(chunk)
         for last in (False, False, True):
             try:
                 return self._write_made(file, line, chunk, made)
@@ -388,11 +404,13 @@ class Ingest:
                 first: int = moved["first_item_no"]
                 owners = None if line.grouping else _owners(transaction, file, [one.row for one in made])
                 transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
+                new = NewItems(session=file.session, first=first, beyond=first + len(made))
                 keys: Sequence[str]
                 if line.grouping:
-                    new = NewItems(session=file.session, first=first, beyond=first + len(made))
                     keys = line.grouping.merge(transaction, new, file.options)
                 else:
+                    if file.options.writes_domain:
+                        line.absorb(transaction, new)
                     keys = [one.row.key for one in made if isinstance(one.row, ValidRow)]
                 if file.options.resume is not None:
                     skip_held(transaction, file.session, keys)

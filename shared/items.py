@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import orjson
@@ -13,6 +14,8 @@ from shared.db import Database, Row
 from shared.options import Options
 from shared.states import CallState, ItemState, Outcome
 from shared.text import clean, shortened
+
+LONGEST_KEY: Final = 1_000  # bytes; an index holds them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,19 @@ class CallEnd:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Child:
+    """An item that another expands into: its key within the session, and its input. A key the session has adds none."""
+
+    key: str
+    input: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        size = len(self.key.encode(errors="replace"))
+        if not 0 < size <= LONGEST_KEY:
+            raise ValueError(f"The key of an item has 1 to {LONGEST_KEY} bytes, {self.key[:60]!r}… has {size}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
     """What one attempt made of its item: settled with an outcome, or handed back (`outcome` None) and due again."""
 
@@ -113,6 +129,8 @@ class Settlement:
     error_code: str | None = None
     error_message: str | None = None
     call: CallEnd | None = None
+    children: Sequence[Child] = ()
+    cut: int = 0  # how many more it would have expanded into
 
     def to_row(self) -> dict[str, Any]:
         """The settlement as statement `settle` reads it."""
@@ -138,6 +156,8 @@ class Settlement:
             "tokens_in": call and call.tokens_in,
             "tokens_out": call and call.tokens_out,
             "cost": call and call.cost,
+            "children": [{"key": child.key, "input": child.input} for child in self.children] or None,
+            "cut": self.cut,
         }
 
 
@@ -202,7 +222,14 @@ def settle(db: Database, session: UUID, settlements: Sequence[Settlement], *, te
 def to_batch(settlement: Settlement) -> dict[str, Any]:
     """The settlement as one line of `settle_batch`, and as it is put aside."""
     scrubbed: dict[str, Any] = _scrubbed(settlement.to_row())
+    for child in scrubbed["children"] or ():
+        child["input_hash"] = input_digest(orjson.dumps(child["input"]))
     return scrubbed
+
+
+def input_digest(raw: bytes) -> str:
+    """What says that two inputs, as JSON, are the same; in hexadecimal digits."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def settle_batch(db: Database, session: UUID, batch: Sequence[Mapping[str, Any]], *, terms: Terms) -> dict[int, str]:

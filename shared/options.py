@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -50,6 +50,14 @@ class OnMissing(StrEnum):
 
     CREATE = "create"
     ERROR = "error"
+
+
+class Mode(StrEnum):
+    """What is fetched for the people of a sheet."""
+
+    BASIC = "basic"  # nothing: their rows only
+    TEXT = "text"  # documents and transcripts
+    FULL = "full"
 
 
 def _micros(value: Any) -> Any:
@@ -99,6 +107,8 @@ class Options(BaseModel):
     watchlist: bool = False
     reuse: Reuse = Reuse.ALWAYS
     call_mode: CallMode = CallMode.DIRECT
+    mode: Mode = Mode.FULL
+    dual_write: bool = False
     resume: Annotated[str, BeforeValidator(_resumed)] | None = None
     session: UUID | None = None
 
@@ -127,6 +137,9 @@ class Options(BaseModel):
             return failed * 100 > int(self.max_failed[:-1]) * total
         return failed > int(self.max_failed)
 
+
+# Options that have an effect only for the pipelines whose `heeds` names them.
+ONLY_SOME: Final = frozenset({"dual_write", "mode", "on_missing", "skip_existing", "watchlist"})
 
 # Metadata other tools put on objects, and the trace they belong to (shared/tracing.py); none of it is an option.
 _NOT_OPTIONS = frozenset({"firebasestoragedownloadtokens", "mtime", "content_md5", "traceparent", "tracestate"})

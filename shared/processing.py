@@ -42,6 +42,7 @@ GATHER, GATHER_UNPAID = 0.25, 10.0
 BUDGET_BUSY_WAIT = 2.0
 # How much longer than its request a probe may take until it is noted; then another is made.
 PROBE_SLACK = 5.0
+_CUT = "It expands into more items than MAX_EXPANSION allows: the first {most:,} were made, {cut:,} were not."
 YIELDS = (4.0, 6.0)  # seconds; rescue hands out rows of other sessions every 2
 
 
@@ -58,7 +59,7 @@ class Processor:
     ) -> None:
         self.db, self.pipeline = db, pipeline
         self.dispatcher, self.pending = dispatcher, pending
-        self.settings = settings.pipelines[pipeline.slug]
+        self.settings, self.max_expansion = settings.pipelines[pipeline.slug], settings.max_expansion
         self.limits = settings.upstreams.get(self.settings.upstream)
         self.health = UpstreamHealth(db, settings, self.settings.upstream)
         # As many workers as calls can be admitted at once: one that waited for one could leave after its lease.
@@ -223,6 +224,8 @@ class _Run:
             return (talk.dialogue.send(answer),)  # type: ignore[arg-type]  # None starts it
         except StopIteration as end:
             ending: Settled | Failure = end.value
+            if self._pipeline.paid and isinstance(ending, Settled) and ending.children:
+                ending = unexpected(TypeError("Items of paid pipelines do not expand."), ErrorClass.PERMANENT)
         except Exception as error:  # a fault of ours that one item brought to light; its neighbours go on
             log("ERROR", "Unforeseen error in a dialogue", error=error, **talk.item.log_fields())
             ending = unexpected(error, ErrorClass.PERMANENT if talk.paid else ErrorClass.TRANSIENT)
@@ -418,13 +421,16 @@ class _Run:
         )
         if step.hold:
             self._settler.hold(Hold.SYSTEMIC, f"{ending.code}: {ending.message}", since=self._began)
+        if step.wait is None:
+            end = self._pipeline.given_up(talk.item, ending, self._claimed.options)
+            return self._settlement(talk.item, end, call=talk.paid, counts=step.counts)
         return Settlement(
             item=talk.item,
-            outcome=Outcome.FAILED if step.wait is None else None,
+            outcome=None,
             code=ending.code,
             counts=step.counts,
             snoozed=patient and not step.counts,
-            due_in=step.wait or 0.0,
+            due_in=step.wait,
             error_code=ending.code,
             error_message=ending.message,
             call=talk.paid,
@@ -452,17 +458,25 @@ class _Run:
             return call.reserve
         return self._pipeline.cost(answer)
 
-    def _settlement(self, item: Item, settled: Settled, *, call: CallEnd | None = None) -> Settlement:
-        writes = self._claimed.options.writes_domain
+    def _settlement(
+        self, item: Item, settled: Settled, *, call: CallEnd | None = None, counts: bool = False
+    ) -> Settlement:
+        writes, most = self._claimed.options.writes_domain, self._processor.max_expansion
+        kept, cut = settled.children[:most], max(0, len(settled.children) - most)
+        if cut:
+            log("WARNING", "An item expands into too many", made=most, cut=cut, **item.log_fields())
         return Settlement(
             item=item,
             outcome=settled.outcome,
-            code=settled.code,
+            code=settled.code or ("expansion_cut" if cut else None),
+            counts=counts,
             result=settled.result,
             domain=self._pipeline.domain(item.input, settled) if writes else None,
             error_code=settled.error_code,
-            error_message=settled.error_message,
+            error_message=settled.error_message or (_CUT.format(most=most, cut=cut) if cut else None),
             call=call,
+            children=kept,
+            cut=cut,
         )
 
     def _end(self, settlement: Settlement) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.config import Settings
+from shared.copies import Copier
 from shared.db import Database
 from shared.dispatch import Dispatcher
 from shared.errors import DatabaseError, StatementFailed, StorageError
@@ -53,6 +54,7 @@ class Rescuer:
         self._db, self._store, self._dispatcher = db, store, dispatcher
         self._ingest, self._sessions, self._settings = ingest, sessions, settings
         self._pending = Pending(store, settings.results_bucket)
+        self._copier = Copier(db, store, settings.results_bucket)
 
     def run(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> int:
         """Rounds until just before the next call, as long as any session has open work; answers how many."""
@@ -91,6 +93,7 @@ class Rescuer:
                     log("WARNING", "Session cannot be rescued now", reason=str(error))
                 except Exception as error:  # nor does one that nobody foresaw
                     log("ERROR", "Unforeseen error while a session was rescued", error=error)
+        self._follow_copies()
         expired = self._expire()
         found = Round(
             open_sessions=sum(not row["waits_for_a_person"] for row in sessions),
@@ -103,6 +106,12 @@ class Rescuer:
         if freed or notices or files or expired:
             log("INFO", "Rescue found something", freed=freed, notices=notices, files=len(files), expired=expired)
         return found
+
+    def _follow_copies(self) -> None:
+        try:
+            self._copier.follow()
+        except DatabaseError as error:  # what only copies keeps nothing from being rescued
+            log("WARNING", "Copies cannot be written now", reason=str(error))
 
     def _free(self, session: UUID, pipeline: str, grace: float) -> int:
         """Free the items of workers that died, once the answers they put aside are written."""

@@ -63,7 +63,10 @@ def result_lines(
     """Pages of lines in item order, every line ended; a pipeline's `<slug>_lines` says what a line holds."""
     size = page or page_of(pipeline)
     while True:
-        row = db.row(f"results/{pipeline}", session=session, minimal=minimal, after=after, size=size)
+        row = db.row(
+            f"results/{pipeline}", session=session, minimal=minimal, columns=_columns(pipeline, minimal=minimal),
+            after=after, size=size,
+        )  # fmt: skip
         if row is None or not row["n"]:
             return
         yield row["lines"].encode() + b"\n"
@@ -81,7 +84,10 @@ def settled_lines(
     if stands is None or stands["ahead"]:
         raise Conflict(f"Cursor {after} is not of this database; begin again with s0.")
     horizon = Cursor(xid=int(stands["horizon"]))
-    whole = _Pages(db, f"settled_results/{pipeline}", session=session, minimal=minimal, horizon=str(horizon.xid))
+    whole = _Pages(
+        db, f"settled_results/{pipeline}", session=session, minimal=minimal, horizon=str(horizon.xid),
+        columns=_columns(pipeline, minimal=minimal),
+    )  # fmt: skip
     if limit is None:
         return Settled(pages=whole.behind(after, page_of(pipeline)), next=max(after, horizon), final=stands["final"])
     pages, left, last = [], limit, after
@@ -93,6 +99,10 @@ def settled_lines(
         if n < size:
             return Settled(pages=iter(pages), next=max(last, horizon), final=stands["final"])
     return Settled(pages=iter(pages), next=last, final=False)
+
+
+def _columns(pipeline: str, *, minimal: bool) -> list[str]:
+    return list(PIPELINES[pipeline].columns(minimal=minimal))
 
 
 def page_of(pipeline: str) -> int:

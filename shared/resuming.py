@@ -18,6 +18,7 @@ import orjson
 
 from shared.db import Database, Row, Transaction
 from shared.errors import InputError, LedgerDown, ObjectGone, StatementFailed
+from shared.items import LONGEST_KEY
 from shared.logs import log
 from shared.options import Options, WriteMode
 from shared.pipelines.base import Pipeline, Told
@@ -28,7 +29,6 @@ from shared.text import shortened
 
 CHUNK_LINES: Final = 5_000
 CHUNK_BYTES: Final = 4 << 20  # no line may be longer
-LONGEST_KEY: Final = 1_000  # bytes; an index holds them
 PAGE: Final = 50_000  # lines a statement looks at
 SHOWN: Final = 80  # characters of an answer in a message
 
@@ -49,7 +49,7 @@ _HELD = (Finding.CONFIRMED, Finding.UNKNOWN)
 _COUNTED = ("lines", *(finding.value for finding in Finding), "held")
 # Lines of these outcomes hold an answer, or say that it was there already; of these codes nothing was looked for.
 _ENDED = (Outcome.ENRICHED, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.NOT_FOUND, Outcome.NEEDS_REVIEW)
-_NEVER_RAN = ("dry_run", "watchlist_only", "unresolved")
+_NEVER_RAN = ("dry_run", "row_only", "not_in_mode", "watchlist_only", "unresolved")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,7 +300,7 @@ def _read(pipeline: Pipeline, number: int, raw: bytes | None, *, open_end: bool)
     if told is None:
         return _unreadable(number, f"it is no line of {pipeline.slug} results: {_shown(text.decode())}")
     key = told.key if told.key is not None and len(told.key.encode()) <= LONGEST_KEY else None
-    if line.get("outcome") in (Outcome.MERGED, Outcome.DUPLICATE):
+    if told.part or line.get("outcome") in (Outcome.MERGED, Outcome.DUPLICATE):
         return _Found(line=number, finding=Finding.REPEATED, key=key)  # as it should
     if not has_ended(line, told):
         return _Found(line=number, finding=Finding.FAILED, key=key)

@@ -23,6 +23,9 @@ _T = TypeVar("_T")
 
 # Failed items are counted with every message that adds to them up to here; beyond that rescue counts, every 2 s.
 COUNTED_AT_ONCE = 2_000
+# Items of one message that expand into more than this are settled one by one: 10,000 take half a second, in which the
+# session's row is held, 80,000 would take five.
+MADE_AT_ONCE = 10_000
 
 
 class Settler:
@@ -73,6 +76,9 @@ class Settler:
         What was paid for and cannot be written before the handler's deadline is put aside; then raises LedgerDown.
         """
         if not settlements:
+            return
+        if len(settlements) > 1 and sum(len(one.children) for one in settlements) > MADE_AT_ONCE:
+            self._settle_each(settlements)
             return
         began = time.monotonic()
         try:

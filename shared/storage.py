@@ -10,14 +10,29 @@ from typing import Any, BinaryIO, Protocol
 
 from shared.errors import ObjectGone, StorageDown
 from shared.events import UploadedObject
+from shared.logs import log
 
 BLOCK = 4 * 1024 * 1024
 KEPT = 256 * 1024  # what an ObjectReader holds
 TIMEOUT = 30.0
 
 
+class Ranges(Protocol):
+    """One generation of an object, read a range at a time."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes of a range within the object; raises ObjectGone or StorageDown."""
+
+
 class Store(Protocol):
     """What ingest and finalize need of the object store."""
+
+    def ranges(self, bucket: str, name: str, generation: int | None) -> Ranges:
+        """One generation of an object, its newest if none is named; raises ObjectGone or StorageDown."""
 
     def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> ObjectStream:
         """One generation of an object, from a byte offset on."""
@@ -29,6 +44,9 @@ class Store(Protocol):
         self, bucket: str, name: str, content_type: str, size: int, *, metadata: Mapping[str, str], origin: str | None
     ) -> str:
         """An address that takes this one object by PUT, from a page of `origin` too, and needs no other permission."""
+
+    def download_address(self, bucket: str, name: str, *, seconds: float, disposition: str) -> str | None:
+        """An address that gives this object to whoever has it, for a while; None where nothing can sign one."""
 
     def find(self, bucket: str, name: str) -> UploadedObject:
         """The newest generation of an object."""
@@ -67,6 +85,25 @@ class ObjectStream:
         else:
             taken, self._buffer = self._buffer[:n], self._buffer[n:]
         return taken
+
+
+class ObjectRanges:
+    """One generation of an object, read a range at a time."""
+
+    def __init__(self, blob: Any) -> None:
+        self._blob, self._generation = blob, int(blob.generation)
+        self.size = int(blob.size or 0)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes of a range within the object; raises ObjectGone or StorageDown."""
+        with translated():
+            found: bytes = self._blob.download_as_bytes(
+                start=offset, end=offset + length - 1, raw_download=True, timeout=TIMEOUT
+            )
+        # The emulator keeps no generations: it would answer with the bytes of a newer one.
+        if int(self._blob.generation) != self._generation or not found:
+            raise ObjectGone
+        return found
 
 
 class ObjectReader:
@@ -131,6 +168,18 @@ class CloudStore:
             raise ObjectGone
         return ObjectStream(blob, offset=offset, size=size, generation=generation)
 
+    def ranges(self, bucket: str, name: str, generation: int | None) -> ObjectRanges:
+        """One generation of an object, its newest if none is named; raises ObjectGone or StorageDown."""
+        client = self.client().bucket(bucket)
+        with translated():
+            blob = client.blob(name, generation=generation)
+            blob.reload(timeout=TIMEOUT)
+            if generation is not None and int(blob.generation) != generation:
+                raise ObjectGone
+            pinned = client.blob(name, generation=int(blob.generation))
+            pinned.reload(timeout=TIMEOUT)
+        return ObjectRanges(pinned)
+
     @contextmanager
     def write(
         self, bucket: str, name: str, content_type: str, *, metadata: Mapping[str, str] | None = None
@@ -161,6 +210,36 @@ class CloudStore:
                 content_type=content_type, size=size, origin=origin, timeout=TIMEOUT
             )
         return str(address)
+
+    def download_address(self, bucket: str, name: str, *, seconds: float, disposition: str) -> str | None:
+        """A signed address for so many seconds; None with the emulator, or for an account that may not sign.
+
+        A function's service account has no key of its own: IAM signs for it (roles/iam.serviceAccountTokenCreator on
+        itself).
+        """
+        from datetime import timedelta
+
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import Request
+
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            return None
+        client = self.client()
+        credentials, signer = client._credentials, {}
+        try:
+            if not hasattr(credentials, "sign_bytes"):
+                credentials.refresh(Request())
+                signer = {"service_account_email": credentials.service_account_email, "access_token": credentials.token}
+            return str(
+                client.bucket(bucket)
+                .blob(name)
+                .generate_signed_url(
+                    version="v4", expiration=timedelta(seconds=seconds), response_disposition=disposition, **signer
+                )
+            )
+        except (GoogleAuthError, AttributeError, ValueError) as error:
+            log("WARNING", "No address could be signed; the file goes through the API", reason=str(error))
+            return None
 
     def find(self, bucket: str, name: str) -> UploadedObject:
         """The newest generation of an object; raises ObjectGone or StorageDown."""

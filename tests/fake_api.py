@@ -86,7 +86,15 @@ class FakeApi:
             return self._made(self.answers[key])
         match request.url.path.strip("/").split("/"):
             case ["api", "health"]:
-                return self._made({"status": "ok", "version": "0.1.0", "upload_bucket": "up", "results_bucket": "out"})
+                return self._made(
+                    {
+                        "status": "ok",
+                        "version": "0.1.0",
+                        "upload_bucket": "up",
+                        "results_bucket": "out",
+                        "media_bucket": "media",
+                    }
+                )
             case ["api", "sessions"]:
                 return self._made({"sessions": [status_of()], "next": None})
             case ["api", "session", session, "status"]:

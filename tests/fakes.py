@@ -47,6 +47,7 @@ class FakeStore:
         self.objects: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.generation = 1000
         self.checksums = False  # whether objects have one, as they have in the bucket
+        self.signs = False
         self.written: list[UploadedObject] = []  # what announces each object that was written and not put
         self.addresses: dict[str, dict[str, Any]] = {}  # of uploads that go straight to the bucket, and for what
         self.on_read: Callable[[int], None] = lambda offset: None
@@ -63,6 +64,22 @@ class FakeStore:
             checksum=hashlib.md5(data).hexdigest() if self.checksums else None,
             metadata={key.replace("_", "-"): value for key, value in metadata.items()},
         )
+
+    def ranges(self, bucket: str, name: str, generation: int | None) -> Any:
+        store = self
+        if (bucket, name) not in self.objects:
+            raise ObjectGone
+        pinned = self.objects[bucket, name][0] if generation is None else generation
+        held = store._pinned(bucket, name, pinned)
+
+        class Ranges:
+            size = len(held)
+
+            def read(self, offset: int, length: int) -> bytes:
+                store.on_read(offset)
+                return store._pinned(bucket, name, pinned)[offset : offset + length]
+
+        return Ranges()
 
     def open(self, bucket: str, name: str, generation: int, *, offset: int, size: int) -> Any:
         store = self
@@ -94,6 +111,9 @@ class FakeStore:
         asked = {"content_type": content_type, "size": size, "metadata": dict(metadata), "origin": origin}
         self.addresses[f"https://storage.test/{bucket}/{name}"] = asked
         return f"https://storage.test/{bucket}/{name}"
+
+    def download_address(self, bucket: str, name: str, *, seconds: float, disposition: str) -> str | None:
+        return f"https://storage.test/{bucket}/{name}?signed" if self.signs else None
 
     def find(self, bucket: str, name: str) -> UploadedObject:
         found = next((one for one in reversed(self.written) if (one.bucket, one.name) == (bucket, name)), None)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shared.config import DEFAULT_PIPELINES, PipelineSettings, Settings, UpstreamLimits, parse_database_url
+from infra.local.topology import Topology
+from shared.audio.prober import Prober
+from shared.config import PipelineSettings, Settings, UpstreamLimits, parse_database_url
 from shared.db import Database, Row
 from shared.dispatch import Dispatcher
 from shared.finalizing import Finalizer
@@ -18,8 +20,10 @@ from shared.pipelines import pipeline
 from shared.processing import Processor
 from shared.rescuing import Rescuer
 from shared.sessions import Sessions
+from shared.upstreams.sound import SoundUpstream
 from tests.fakes import FakePublisher, FakeStore, FakeUpstream
 
+PROBER = Prober()  # one for all tests: its processes are kept
 NAMES = ["Nina Simone", "Fela Kuti", "Björk", "Мумий Тролль", "坂本龍一", 'Guns "N" Roses', "AC/DC", "Sigur Rós"]
 
 
@@ -55,6 +59,7 @@ class Workbench:
     upstream: Any = field(default_factory=FakeUpstream)
     limits: dict[str, UpstreamLimits] = field(default_factory=dict)
     slug: str = "artists"
+    topology: Topology = field(default_factory=Topology.load)
     users: Mapping[str, Database] = field(
         default_factory=dict
     )  # the ledger as each function's user; else all have `db`
@@ -62,11 +67,12 @@ class Workbench:
     def __post_init__(self) -> None:
         self.publisher, self.store = FakePublisher(), FakeStore()
         pipelines: dict[str, PipelineSettings] = {
-            slug: settings.model_copy(update={"linger": 0, **self.pipeline_changes})
-            for slug, settings in DEFAULT_PIPELINES.items()
+            slug: PipelineSettings.model_validate({**about, "linger": 0, **self.pipeline_changes})
+            for slug, about in self.topology.pipelines.items()
         }
         values: dict[str, Any] = {
-            "upload_bucket": "up", "results_bucket": "out", "pipeline": self.slug, "lease_grace": 0,
+            "upload_bucket": "up", "results_bucket": "out", "media_bucket": "media",
+            "pipeline": self.slug, "lease_grace": 0,
             "notice_lost_after": 30, "threads": 4, **self.changes,
         }  # fmt: skip
         self.settings = Settings(
@@ -82,8 +88,10 @@ class Workbench:
         self.pipeline = pipeline(self.slug, self.settings)
         if self.slug == "artists":
             self.pipeline.__dict__["_openai"] = _Priced(self.upstream)
+        elif self.slug == "audio":
+            self.pipeline.__dict__["_sound"] = SoundUpstream(self.store, "media", PROBER)
         else:
-            self.pipeline.__dict__["_tmdb"] = self.upstream
+            self.pipeline.__dict__[{"movies": "_tmdb"}.get(self.slug, "_web")] = self.upstream
         self.pending = Pending(self.store, "out")
         self.processor = Processor(*self._ledger("process"), self.pipeline, self.settings, self.pending)
         db, dispatcher = self._ledger("finalize")
@@ -103,9 +111,9 @@ class Workbench:
         db, dispatcher = self._ledger(function)
         return Ingest(db, self.store, dispatcher, self.publisher, self.settings)
 
-    def drop(self, data: bytes, name: str = "artists/list.csv", **options: str) -> UUID:
+    def drop(self, data: bytes, name: str | None = None, **options: str) -> UUID:
         """The session of a file that was dropped and ingested."""
-        return self.ingest.take(self.store.put("up", name, data, **options))
+        return self.ingest.take(self.store.put("up", name or f"{self.slug}/list.csv", data, **options))
 
     def deliver(self) -> int:
         """Deliver every message that is out, once; answers how many."""
@@ -171,7 +179,8 @@ class Workbench:
 
     def assert_sound(self, session: UUID) -> None:
         """Fail naming every invariant the session breaks."""
-        assert self.sessions.verify(session)["findings"] == []
+        findings = self.sessions.verify(session)["findings"]
+        assert findings == [], findings
 
     def execute(self, statement: str) -> list[Any]:
         """The rows of any statement, for arranging and looking."""

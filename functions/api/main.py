@@ -1,7 +1,8 @@
 """The HTTP API: uploads, how sessions stand, what came of them, and what may be done to them."""
 
 import functions_framework
-from flask import Request, Response
+from flask import Request, Response, current_app, has_app_context
+from flask import request as unrouted
 
 from shared.api.routing import Api
 from shared.app import App
@@ -16,3 +17,7 @@ service = Api(app.db, app.sessions, app.store, app.settings)
 def api(request: Request) -> Response:
     """Answer one request."""
     return answer_request(request, service.answer)
+
+
+if has_app_context():  # a path with a line end is none to the framework, which would answer it with a page of its own
+    current_app.register_error_handler(404, lambda error: answer_request(unrouted, service.answer))

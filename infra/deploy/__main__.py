@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.faults import Fault, WrongUsage
+from cli.faults import Fault, Interrupted, WrongUsage
 from cli.local import ROOT
 from cli.terminal import Terminal, report
 from infra.deploy import deploying, earlier
@@ -143,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = typer.main.get_command(app).main(args=arguments, prog_name="infra.deploy", standalone_mode=False)
     except Fault as fault:
         return report(fault, as_json=False)
+    except KeyboardInterrupt:
+        return report(Interrupted("Stopped. What is done stays; deploying again goes on from there."), as_json=False)
     except typer.TyperException as error:
         return report(WrongUsage(error.format_message()), as_json=False)
     return status if isinstance(status, int) else 0

@@ -6,13 +6,14 @@ is migrated. Rights follow each migration: code that comes up finds the tables i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cli.faults import Failed, Fault, Interrupted, WrongUsage
+from cli.faults import Failed, Fault, Interrupted, Unreachable, WrongUsage
 from cli.terminal import Terminal
 from infra.deploy import migrations
 from infra.deploy.archive import Archive
@@ -56,8 +57,11 @@ class Deployment:
     ledger: Callable[[Mapping[str, Any]], AbstractContextManager[Database]]
     smoke: Callable[[str], Mapping[str, Any]] | None
     agreed: Callable[[str], bool]  # whether a person, shown a sentence, agrees
+    sleep: Callable[[float], None] = time.sleep
 
 
+WHOLE: Final = frozenset({"api", "database", "users"})  # outputs of what was once applied to its end
+LET_IN_WITHIN, ASK_EVERY = 300.0, 15.0  # seconds until a new grant has arrived everywhere
 AGAIN: Final = "Mend it and deploy again: what is done already is found and left as it is."
 
 
@@ -67,7 +71,7 @@ def deploy(deployment: Deployment) -> dict[str, Any]:
         archive = deployment.build()
         deployment.terminal.say(f"{archive.files} files, {archive.sha256[:12]}")
     before = _planned(deployment, archive)
-    if before:
+    if before.keys() >= WHOLE:
         with _step(deployment, "migrating what is safe before the new code", f"The old code still runs. {AGAIN}"):
             _migrate(deployment, before, when=migrations.When.BEFORE)
     return _applied(deployment, migrate=True)
@@ -128,7 +132,7 @@ def _applied(deployment: Deployment, *, migrate: bool) -> dict[str, Any]:
 def _migrate(deployment: Deployment, outputs: Mapping[str, Any], *, when: migrations.When) -> None:
     """Run the migrations that are due, and give every function's user its rights."""
     with deployment.ledger(outputs) as ledger:
-        lacking = migrations.pending(migrations.revisions(), ledger.revision())
+        lacking = migrations.pending(migrations.revisions(), _revision(deployment, ledger))
         due = lacking.before if when is migrations.When.BEFORE else lacking.before + lacking.after
         if due:
             ledger.upgrade(due[-1].id)
@@ -140,6 +144,17 @@ def _migrate(deployment: Deployment, outputs: Mapping[str, Any], *, when: migrat
                 f"There are no tables {', '.join(absent)}, which the topology or infra/deploy/grants.yaml names. "
                 "Correct the name, or add the migration that makes them."
             )
+
+
+def _revision(deployment: Deployment, ledger: Database) -> str | None:
+    """The ledger's revision; who was just let in is let in everywhere minutes later. Raises Unreachable."""
+    for _ in range(int(LET_IN_WITHIN / ASK_EVERY)):
+        try:
+            return ledger.revision()
+        except Unreachable as error:
+            deployment.terminal.say(f"not let in yet: {error} Trying again in {ASK_EVERY:g} s")
+            deployment.sleep(ASK_EVERY)
+    return ledger.revision()
 
 
 @contextmanager

@@ -44,6 +44,9 @@ SIMULATED = (
     Simulated(name="tmdb", key_variable="TMDB_API_TOKEN", key="simulated", url_variable="TMDB_BASE_URL", path="/3"),
 )
 
+# The simulated web needs no key: links are followed for real unless the environment has SIMULATE_WEB set.
+WEB, SIMULATE_WEB = "web", "FETCH_SIMULATED"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -90,7 +93,8 @@ class Plan:
         secrets = {secret for function in topology.functions.values() for secret in function.secrets}
         wanted = (upstream for upstream in SIMULATED if upstream.key_variable in secrets)
         simulated = [upstream.name for upstream in wanted if not environ.get(upstream.key_variable)]
-        return [*functions, *([] if options.db_url else ["postgres"]), "storage", "pubsub", *simulated]
+        web = [WEB] if environ.get(SIMULATE_WEB) else []
+        return [*functions, *([] if options.db_url else ["postgres"]), "storage", "pubsub", *simulated, *web]
 
     def url(self, name: str) -> str:
         """The base address of one of the processes."""
@@ -102,7 +106,8 @@ class Plan:
 
     def simulated(self) -> dict[str, str | None]:
         """Where each simulated upstream is; none where the real one is used, or no one at all."""
-        return {u.name: f"{self.url(u.name)}{u.path}" if u.name in self.ports else None for u in SIMULATED}
+        found = {u.name: f"{self.url(u.name)}{u.path}" if u.name in self.ports else None for u in SIMULATED}
+        return {**found, WEB: self.url(WEB) if WEB in self.ports else None}
 
     def services_env(self) -> dict[str, str]:
         """The variables under which the client libraries find this stack."""
@@ -138,6 +143,7 @@ class Plan:
             **self.services_env(),
             "K_SERVICE": self.topology.full_name(name),  # Cloud Run sets it
             **self.topology.function_env(name, project=PROJECT, offered=offered),
+            **({"FETCH_STAND_IN": self.url(WEB)} if WEB in self.ports else {}),  # no topology names it
             **self.options.extra_env,
         }
         framework = (sys.executable, "-m", "infra.local.function", "--host", HOST, "--port", str(self.ports[name]))
@@ -159,7 +165,7 @@ class Plan:
             self._broker(),
         ]
         latency = ("--latency", f"{self.options.simulate_latency:g}")
-        names = [upstream.name for upstream in SIMULATED if upstream.name in self.ports]
+        names = [name for name in (*(upstream.name for upstream in SIMULATED), WEB) if name in self.ports]
         return [*found, *(self._module(name, f"infra.local.upstreams.{name}", *latency) for name in names)]
 
     def _module(self, name: str, module: str, *arguments: str, followers: tuple[str, ...] = ()) -> Spec:

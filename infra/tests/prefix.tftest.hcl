@@ -80,8 +80,16 @@ run "alerts_watch_only_this_deployment" {
     error_message = "An alert is about another deployment."
   }
   assert {
-    condition     = toset(keys(google_monitoring_alert_policy.figures)) == toset(["connections", "dead-letters", "disk", "refusals", "server-errors", "spend", "unacknowledged"])
+    condition     = toset(keys(google_monitoring_alert_policy.figures)) == toset(["connections", "dead-letters", "disk", "refusals", "server-errors", "unacknowledged"])
     error_message = "An alert is gone."
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.spend.conditions[0].condition_prometheus_query_language[0].query == "sum(increase(logging_googleapis_com:user_other_spend_sum{monitored_resource=\"cloud_run_revision\"}[1h])) > 10000000"
+    error_message = "What upstreams are paid is watched for another deployment, or from elsewhere on than $10 an hour."
+  }
+  assert {
+    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 8
+    error_message = "A chart is gone."
   }
   assert {
     condition     = alltrue([for p in concat(values(google_monitoring_alert_policy.lines), values(google_monitoring_alert_policy.figures), values(google_monitoring_alert_policy.silent)) : length(p.notification_channels) == 1])

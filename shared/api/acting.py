@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
 
 from flask import Request, Response
 
 from shared.api.asking import Ask, json_response
-from shared.api.direct import DirectUploads, planned
-from shared.api.forms import form_of
+from shared.api.direct import DirectUploads, linked, planned
+from shared.api.forms import SentFile, form_of
 from shared.api.guard import who
 from shared.api.uploads import Upload, Uploads, checked
 from shared.audit import Action, recorded
 from shared.config import Settings
 from shared.db import Database
+from shared.fetching.addresses import Hosts
+from shared.fetching.web import Web
+from shared.google_sheets import HOSTS as SHEET_HOSTS
+from shared.google_sheets import read_sheet, sheet_of
 from shared.logs import log
+from shared.problems import Fault, InvalidRequest
 from shared.sessions import Sessions, known_session
 from shared.tracing import trace_here
 
@@ -30,6 +36,7 @@ class Acting:
     ) -> None:
         self._db, self._sessions, self._settings = db, sessions, settings
         self._uploads, self._direct = uploads, direct
+        self._sheets = Web(Hosts.parse(SHEET_HOSTS))
 
     def upload(self, ask: Ask) -> Response:
         """Files taken into the bucket; the session they are, or belong to."""
@@ -53,6 +60,24 @@ class Acting:
             found = self._direct.open(upload, to, origin=request.headers.get("Origin"), trace_id=trace_here())
         answer = json_response(found, 201)
         answer.headers["Location"] = f"/api/session/{to.session}"
+        return answer
+
+    def upload_link(self, ask: Ask) -> Response:
+        """A Google Sheet taken into the bucket; the session it is."""
+        body, most = ask.body, self._settings.max_upload_bytes
+        sheet = sheet_of(body.link)
+        if sheet is None:
+            message = "is no link to a Google Sheet; copy it from the browser's address bar"
+            raise InvalidRequest((Fault(field="link", message=message),))
+        with TemporaryFile() as file:
+            size = read_sheet(sheet, file, most=most, web=self._sheets)
+            file.seek(0)
+            upload = linked(body, SentFile(name=sheet.name, body=file, size=size))
+            to = self._uploads.destination(upload)
+            with self._recorded(ask.request, to.session, is_new=True, **_said(upload)):
+                taken = self._uploads.take(upload, to, trace_id=trace_here())
+        answer = json_response(taken.document(), 202)
+        answer.headers["Location"] = f"/api/session/{taken.session}"
         return answer
 
     def reprocess(self, ask: Ask, session: str) -> Response:

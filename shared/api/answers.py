@@ -46,12 +46,17 @@ class Pool(Answer):
 
     size: int
     checked_out: int
+    created: int = Field(description="Connections opened since the process began.")
+    closed: int
+    failures: int = Field(description="Connections that were lost or refused.")
+    queries: int = Field(description="Statements, a transaction of several counting once.")
 
 
 class DatabaseHealth(Answer):
     """The database the ledger is in."""
 
     version: str
+    checked_at: datetime = Field(description="When the database answered last: now.")
     pool: Pool
 
 
@@ -63,6 +68,7 @@ class Health(Answer):
     database: DatabaseHealth
     upload_bucket: str
     results_bucket: str
+    media_bucket: str
 
 
 class PipelineChoice(Answer):
@@ -192,6 +198,7 @@ class Status(Answer):
     rejected: int
     total_movies: int | None = None
     enriched_count: int | None = None
+    sheet: Json | None = None
     progress_percent: float
     spent_usd: float
     reserved_usd: float
@@ -306,6 +313,47 @@ class Reprocessed(Answer):
 
     opened: int
     status: Status
+
+
+class Asset(Answer):
+    """A file of a person's, or what is known of one that failed or is still to come."""
+
+    asset_id: UUID
+    asset_type: str
+    original_url: str | None
+    media_id: str | None
+    local_file_path: str | None
+    cloud_storage_url: str | None
+    filename: str | None
+    content_type: str | None
+    file_size_bytes: int | None
+    sha256: str | None
+    download_status: str
+    metadata: Json
+    attempted_at: datetime | None
+    failure: str | None = Field(description="The class of what went wrong.")
+    try_again: bool | None = Field(description="Of a failed one: whether trying again makes sense.")
+    error: str | None
+    download: str | None = Field(description="Where its bytes are, below this API.")
+
+
+class Person(Answer):
+    """A person with a page of their files, and `after` for the next one."""
+
+    row_id: str
+    name: str
+    email: str | None
+    type: str | None
+    link: str | None
+    assets: list[Asset]
+    next: UUID | None
+
+
+class Brought(Answer):
+    """Which file came."""
+
+    asset_id: UUID
+    cloud_storage_url: str
 
 
 class Matched(Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import EnumMeta, StrEnum
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
@@ -11,14 +11,9 @@ from pydantic.fields import FieldInfo
 
 from shared.api.guard import LOOPBACK
 from shared.config import Settings
-from shared.options import Options
+from shared.options import ONLY_SOME, Options
 from shared.pipelines import PIPELINES
 
-_Kind = Any  # a pipeline's class
-TITLES: Final[Mapping[str, str]] = {
-    "artists": "Artists: a short biography for each row",
-    "movies": "Films: a Letterboxd export, and what TMDB knows of each film",
-}
 _HELP: Final[Mapping[str, str]] = {
     "write_mode": "Where answers go: the domain tables (db), results.jsonl only (file), or both.",
     "skip_existing": "Leave rows alone whose answer the database has already.",
@@ -27,26 +22,23 @@ _HELP: Final[Mapping[str, str]] = {
     "budget": "The most the session may spend, in dollars; then it pauses.",
     "on_missing": "What an id the database does not have means.",
     "max_failed": "More failed rows than this, a count or a share such as 5%, fail the session.",
+    "mode": "What is fetched: nothing (basic), documents and transcripts (text), or everything (full).",
+    "dual_write": "Keep the enhanced sheet in the results bucket up to date while the session runs.",
     "watchlist": "Enrich films too that are only on the watchlist.",
     "reuse": "Whether an answer that was paid for before is used again.",
     "call_mode": "background: an answer is waited for by its id, and after a crash fetched instead of paid again.",
     "session": "Add the files to this session instead of a new one.",
     "resume": "Go on from an earlier results.jsonl: the name of an object under resume/ in the upload bucket.",
 }
-# What an option has no effect for; every other has one for all.
-_MEANS: Final[Mapping[str, Callable[[_Kind], bool]]] = {
-    "budget": lambda line: line.paid,
-    "reuse": lambda line: line.paid,
-    "call_mode": lambda line: line.paid,
-    "on_missing": lambda line: line.grouping is None,
-    "skip_existing": lambda line: line.grouping is None,
-    "watchlist": lambda line: line.grouping is not None,
-}
+_OF_PAID_ONES: Final = frozenset({"budget", "reuse", "call_mode"})
 
 
 def has_effect(option: str, slug: str) -> bool:
     """Whether an option, by its field's name, has an effect for a pipeline."""
-    return _MEANS.get(option, lambda _: True)(PIPELINES[slug])
+    line = PIPELINES[slug]
+    if option in _OF_PAID_ONES:
+        return line.paid
+    return option not in ONLY_SOME or option in line.heeds
 
 
 def pipelines(settings: Settings) -> list[dict[str, Any]]:
@@ -61,8 +53,8 @@ def _pipeline(slug: str, settings: Settings) -> dict[str, Any]:
     address = getattr(settings, f"{known.upstream}_base_url", None) if known else None
     return {
         "slug": slug,
-        "title": TITLES.get(slug, slug),
-        "accepts": [".csv", ".zip"] if groups else [".csv", ".tsv", ".txt"],
+        "title": line.title or slug,
+        "accepts": list(line.accepts),
         "groups_files": groups,
         "paid": line.paid,
         "columns": [] if groups else list(line(settings).form("", None).columns),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from shared.api.requests import DirectBody, PlannedFile
+from shared.api.forms import SentFile
+from shared.api.requests import DirectBody, LinkBody, PlannedFile
 from shared.api.uploads import Destination, Upload, Uploads, content_type, upload_of
 from shared.config import Settings
 from shared.db import Database
@@ -18,6 +19,12 @@ from shared.storage import Store
 def offered() -> bool:
     """Whether files can go straight to the bucket: Cloud Storage's addresses can be reached, an emulator's cannot."""
     return not os.environ.get("STORAGE_EMULATOR_HOST")
+
+
+def linked(body: LinkBody, file: SentFile) -> Upload[SentFile]:
+    """What a body asks for with the file that was read for it; raises InvalidRequest with every fault."""
+    spelled = {name.strip().lower().replace("-", "_"): _spelled(value) for name, value in body.options.items()}
+    return upload_of({**spelled, "pipeline": body.pipeline}, [file], [])
 
 
 def planned(body: DirectBody) -> Upload[PlannedFile]:

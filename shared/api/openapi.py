@@ -27,6 +27,8 @@ TAGS: Final = {
     "sessions": "How a session stands, its items, what was paid, who did what.",
     "results": "What came of it, also while it runs.",
     "films": "Sessions of pipeline movies.",
+    "people": "People, their files, and the sheet that names them.",
+    "audio": "The library of tracks that pipeline audio fills.",
     "actions": "What people may do to a session. Each is written to its audit log.",
 }
 # What any operation may answer.
@@ -38,11 +40,22 @@ _ALWAYS: Final = (
 )
 _PARAMETERS: Final[Mapping[str, Json]] = {
     "session": {"schema": {"type": "string", "format": "uuid"}, "example": SESSION, "description": "A session's id."},
+    "row_id": {
+        "schema": {"type": "string", "pattern": r"^[!-.0-~]{1,200}$"},
+        "example": "1",
+        "description": "What a person is called by in their sheet's column row_id.",
+    },
+    "asset": {
+        "schema": {"type": "string", "format": "uuid"},
+        "example": "d46a0fe6-ea85-5cae-96cc-ee523ce9d766",
+        "description": "A file's id.",
+    },
     "item_no": {
         "schema": {"type": "integer", "minimum": 0, "maximum": BIGGEST},
         "example": 1,
         "description": "An item's number in its session.",
     },
+    "track": {"schema": {"type": "string", "format": "uuid"}, "example": SESSION, "description": "A track's id."},
 }
 _MAX_AGE: Final[Json] = {
     "name": "Cache-Control",
@@ -92,6 +105,7 @@ def _operation(one: Operation) -> Json:
         "summary": one.summary,
         "parameters": _parameters(one),
         "responses": {str(one.status.value): _answer(one)}
+        | {str(status.value): {**_answer(one), "description": said} for status, said in one.also.items()}
         | {str(status.value): {"$ref": f"#/components/responses/{status.name}"} for status in _refusals(one)},
     }
     if one.body is not None:
@@ -111,7 +125,8 @@ def _parameters(one: Operation) -> list[Json]:
     if one.query is not None:
         schema = one.query.model_json_schema(ref_template=REF)
         for name, said in schema.get("properties", {}).items():
-            given = {"name": name, "in": "query", "required": False, "allowEmptyValue": True}
+            needed = name in schema.get("required", ())
+            given = {"name": name, "in": "query", "required": needed, "allowEmptyValue": not needed}
             found.append({**given, "schema": _plain(said, schema)})
     return [*found, _MAX_AGE] if one.keeps else found
 

@@ -10,11 +10,15 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from shared.api import answers, film_answers, item_answers, requests
+from shared.api import audio as tracks
 from shared.api.acting import Acting
 from shared.api.asking import Handler
 from shared.api.pages import Pages
+from shared.api.people import People
 from shared.api.reading import Reading
 from shared.api.streaming import JSON_LINES, Streaming
+from shared.audio.kinds import CONTENT_TYPES
+from shared.upstreams.sound import PICTURE_TYPES
 
 ONE: Final = "/api/session/{session}"
 JSON: Final = "application/json"
@@ -40,6 +44,7 @@ class Operation:
     answer: type[BaseModel] | Mapping[str, Any] | None = None  # its JSON: of a model, or any of a schema
     streams: Mapping[str, str] = field(default_factory=dict)  # other media types it answers in, and what stands there
     headers: Mapping[str, str] = field(default_factory=dict)  # of its answer, and what they say
+    also: Mapping[HTTPStatus, str] = field(default_factory=dict)  # other good ends, and what they say
     refuses: Sequence[HTTPStatus] = ()  # beside those every operation may
     keeps: bool = False  # whether its answer may be some seconds old, if the request says so
     listed: bool = True
@@ -50,7 +55,14 @@ class Operation:
         return self.method == "POST"
 
 
-def operations(reading: Reading, streaming: Streaming, acting: Acting, pages: Pages) -> tuple[Operation, ...]:
+def operations(
+    reading: Reading,
+    streaming: Streaming,
+    acting: Acting,
+    people: People,
+    library: tracks.Library,
+    pages: Pages,
+) -> tuple[Operation, ...]:
     """Everything the API does, in the order people read it."""
     return (
         *_service(reading, pages),
@@ -58,6 +70,8 @@ def operations(reading: Reading, streaming: Streaming, acting: Acting, pages: Pa
         *_sessions(reading),
         *_results(streaming),
         *_films(reading, acting),
+        *_people(people),
+        *_tracks(library),
         *_actions(acting),
     )
 
@@ -90,6 +104,11 @@ def _uploads(acting: Acting) -> tuple[Operation, ...]:
             handle=acting.upload, query=None, form=True, status=HTTPStatus.ACCEPTED, answer=answers.Uploaded,
             headers=place,
             refuses=(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+        ),
+        Operation(
+            name="upload_link", tag="uploads", summary="Upload a Google Sheet by its link", path="/api/upload/link",
+            method="POST", handle=acting.upload_link, body=requests.LinkBody, status=HTTPStatus.ACCEPTED,
+            answer=answers.Uploaded, headers=place,
         ),
         Operation(
             name="upload_direct", tag="uploads", summary="Prepare files to go straight to the bucket",
@@ -174,6 +193,63 @@ def _films(reading: Reading, acting: Acting) -> tuple[Operation, ...]:
             name="match", tag="films", summary="Say which film of TMDB's an item's is",
             path=f"{ONE}/items/{{item_no}}/match", method="POST", handle=acting.match, body=requests.MatchBody,
             answer=answers.Matched, refuses=shown,
+        ),
+    )  # fmt: skip
+
+
+def _people(people: People) -> tuple[Operation, ...]:
+    tag: Any = {"tag": "people", "refuses": (NOT_FOUND,)}
+    return (
+        Operation(
+            name="person_assets", summary="A person's files", path="/api/people/{row_id}/assets",
+            handle=people.assets, query=requests.AssetsQuery, answer=answers.Person, **tag,
+        ),
+        Operation(
+            name="bring_asset", summary="Say that the media bucket holds a file which a sheet lists",
+            path="/api/people/{row_id}/assets", method="POST", handle=people.bring, body=requests.BroughtBody,
+            answer=answers.Brought, **{**tag, "refuses": (NOT_FOUND, CONFLICT)},
+        ),
+        Operation(
+            name="asset_file", summary="The bytes of a file", path="/api/assets/{asset}/file", handle=people.file,
+            streams={"application/octet-stream": "The file; ranges can be asked for. Elsewhere: 302 to the bucket."},
+            headers={"Content-Disposition": "The file's name."},
+            **{**tag, "refuses": (NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)},
+        ),
+        Operation(
+            name="assets_csv", summary="The enhanced sheet, rebuilt from the database", path="/api/assets.csv",
+            handle=people.sheet, query=requests.SheetQuery, streams={CSV: "The sheet's own columns and rows."},
+            headers={"Content-Disposition": "A name for the file."}, **{**tag, "refuses": (NOT_FOUND, CONFLICT)},
+        ),
+    )  # fmt: skip
+
+
+def _tracks(library: tracks.Library) -> tuple[Operation, ...]:
+    sound = dict.fromkeys(sorted({*CONTENT_TYPES.values()}), "The sound, or with a Range header part of it.")
+    sound["application/octet-stream"] = "The same, of a kind that is not known."
+    cover = dict.fromkeys(sorted({*PICTURE_TYPES.values()}), "A picture.")
+    return (
+        Operation(
+            name="tracks", tag="audio", summary="All tracks, a page at a time", path="/api/audio",
+            handle=library.tracks, query=tracks.TracksQuery, answer=tracks.TracksPage,
+        ),
+        Operation(
+            name="search_tracks", tag="audio", summary="Tracks by words of title, artist, album or genre",
+            path="/api/audio/search", handle=library.search, query=tracks.TrackSearchQuery, answer=tracks.FoundTracks,
+        ),
+        Operation(
+            name="track", tag="audio", summary="One track", path="/api/audio/{track}", handle=library.track,
+            answer=tracks.Track, refuses=(NOT_FOUND,),
+        ),
+        Operation(
+            name="track_sound", tag="audio", summary="Its sound, by ranges", path="/api/audio/{track}/sound",
+            handle=library.sound, streams=sound, refuses=(NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+            also={HTTPStatus.FOUND: "Where the bucket itself gives it.",
+                  HTTPStatus.PARTIAL_CONTENT: "A piece of the range that was asked for, a megabyte at most."},
+            headers={"Accept-Ranges": "bytes", "Content-Disposition": "Its file's name."},
+        ),
+        Operation(
+            name="track_cover", tag="audio", summary="Its cover", path="/api/audio/{track}/cover",
+            handle=library.cover, streams=cover, refuses=(NOT_FOUND,),
         ),
     )  # fmt: skip
 

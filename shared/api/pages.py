@@ -31,9 +31,11 @@ BUCKETS: Final = "https://storage.googleapis.com"
 
 def policy(*, direct_uploads: bool) -> str:
     """The dashboard's Content-Security-Policy: nothing from elsewhere, no script or style in the page itself."""
+    # Of the bucket itself a page gets what it hears, too; where that cannot be reached the API streams it.
     reached = f"'self' {BUCKETS}" if direct_uploads else "'self'"
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
+        f"media-src {reached}; "
         f"connect-src {reached}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 

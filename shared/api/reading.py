@@ -27,14 +27,19 @@ class Reading:
 
     def health(self, ask: Ask) -> Response:
         """That the ledger answers, and how its pool stands."""
-        version = (self._db.row("server_version") or {}).get("version")
+        checked = self._db.row("server_version") or {}
         return json_response(
             {
                 "status": "ok",
                 "version": self._settings.code_version,
-                "database": {"version": version, "pool": self._db.state()},
+                "database": {
+                    "version": checked["version"],
+                    "checked_at": checked["checked_at"].isoformat(),
+                    "pool": self._db.state(),
+                },
                 "upload_bucket": self._settings.upload_bucket,
                 "results_bucket": self._settings.results_bucket,
+                "media_bucket": self._settings.media_bucket,
             }
         )
 

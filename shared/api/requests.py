@@ -170,6 +170,20 @@ class MoviesQuery(Query):
     offset: ItemNumber = 0
 
 
+class AssetsQuery(Query):
+    """Which of a person's files: at most `limit`, behind file `after`."""
+
+    after: UUID | None = None
+    limit: int = Field(default=100, ge=1, le=1_000)
+
+
+class SheetQuery(Query):
+    """Whose sheet: a session's, or everybody's; and whether cells that a spreadsheet would run are guarded."""
+
+    session: UUID | None = None
+    formulas: Formulas = "guard"
+
+
 class NoQuery(Query):
     """Nothing can be chosen here."""
 
@@ -188,6 +202,16 @@ class Body(_Sent):
                 f"The body is not JSON ({error}). Send a JSON object, or nothing.", code=NOT_JSON
             ) from error
         return cls.checked(values)
+
+
+class LinkBody(Body):
+    """An upload that is read from a Google Sheet shared by link."""
+
+    pipeline: Literal["assets"] = "assets"
+    link: Text = Field(examples=["https://docs.google.com/spreadsheets/d/…/edit"])
+    options: dict[Annotated[str, StringConstraints(max_length=100)], str | bool | int | float] = Field(
+        default_factory=dict, max_length=50
+    )
 
 
 class ReprocessBody(Body):
@@ -215,6 +239,15 @@ class MatchBody(Body):
     """Which of TMDB's films an item's film is; null: none of them."""
 
     tmdb_id: Annotated[int, Field(ge=1, le=BIGGEST), BeforeValidator(_no_text)] | None = Field(examples=[949])
+
+
+class BroughtBody(Body):
+    """A file that a person's sheet lists, and that lies in the media bucket now."""
+
+    name: str = Field(min_length=1, max_length=1_000, examples=["interview.mp4"])
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: Annotated[int, Field(ge=0, le=LARGEST_OBJECT), BeforeValidator(_no_text)]
+    content_type: Text
 
 
 class NoBody(Body):

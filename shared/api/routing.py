@@ -15,10 +15,12 @@ from werkzeug.routing import Map, Rule
 from shared.api import direct, guard
 from shared.api.acting import Acting
 from shared.api.asking import Ask, json_response
+from shared.api.audio import Library
 from shared.api.freshness import Freshness
 from shared.api.openapi import document
 from shared.api.operations import Operation, operations
 from shared.api.pages import Pages
+from shared.api.people import People
 from shared.api.reading import Reading
 from shared.api.requests import QUERY_LIMIT
 from shared.api.streaming import Streaming
@@ -54,6 +56,8 @@ class Api:
             Reading(db, sessions, settings, direct_uploads=offered),
             Streaming(db, sessions, store, settings),
             Acting(db, sessions, uploads, direct.DirectUploads(db, uploads, store, settings), settings),
+            People(db, sessions, store, settings),
+            Library(db, store),
             Pages(direct_uploads=offered),
         )
         self._named = {one.name: one for one in (*self.operations, self._description())}

@@ -9,7 +9,6 @@ from uuid import UUID
 from flask import Response
 
 from shared.api.asking import Ask, kept_session
-from shared.columns import columns_of
 from shared.config import Settings
 from shared.csv_export import csv_pages
 from shared.db import Database, Row
@@ -42,7 +41,7 @@ class Streaming:
         kind = JSON_LINES
         if query.format == "csv":
             pages, kind = csv_pages(pages, _columns(found), guard=query.formulas == "guard"), "text/csv"
-        answer = _streamed(pages, kind, session=found["id"])
+        answer = streamed(pages, kind, session=found["id"])
         answer.headers.update(headers)
         if query.format == "csv":
             answer.headers["Content-Disposition"] = f'attachment; filename="results-{found["id"]}.csv"'
@@ -52,7 +51,7 @@ class Streaming:
         """The rejected rows as CSV."""
         found = kept_session(self._sessions, session)
         lines = reject_lines(self._db, found["id"], guard=ask.query.formulas == "guard")
-        answer = _streamed(lines, "text/csv", session=found["id"])
+        answer = streamed(lines, "text/csv", session=found["id"])
         answer.headers["Content-Disposition"] = f'attachment; filename="{file_name(found["id"])}"'
         return answer
 
@@ -114,16 +113,16 @@ def _at_most(pages: Iterator[bytes], limit: int) -> Iterator[bytes]:
 
 def _columns(found: Row) -> Sequence[str]:
     slug = found["pipeline"]
-    return [*columns_of(slug, minimal=is_minimal(found["options"]))] if slug in PIPELINES else ()
+    return [*PIPELINES[slug].columns(minimal=is_minimal(found["options"]))] if slug in PIPELINES else ()
 
 
-def _streamed(pages: Iterator[bytes], mimetype: str, *, session: UUID) -> Response:
+def streamed(pages: Iterator[bytes], mimetype: str, *, session: UUID | None) -> Response:
     """The pages as one body. The first is read now: until a byte has left, an error is still an answer of its own."""
     first = next(pages, b"")
     return Response(_to_the_end(itertools.chain((first,), pages), session), mimetype=mimetype)
 
 
-def _to_the_end(pages: Iterator[bytes], session: UUID) -> Iterator[bytes]:
+def _to_the_end(pages: Iterator[bytes], session: UUID | None) -> Iterator[bytes]:
     """Every page. An error is logged and raised: that cuts the connection, so that no part is taken for the whole."""
     try:
         yield from pages

@@ -2,8 +2,10 @@
 import { html, render, useEffect, useState } from "./preact.js";
 import { Home } from "./home.js";
 import { SessionView } from "./session.js";
+import { Tracks } from "./tracks.js";
 
 const SESSION = /^#\/session\/([0-9a-fA-F-]{36})$/;
+const TRACKS = "#/tracks";
 
 function useAddress() {
   const [address, setAddress] = useState(location.hash);
@@ -19,7 +21,7 @@ function App() {
   const address = useAddress();
   const session = SESSION.exec(address)?.[1];
   useEffect(() => {
-    if (!session) document.title = "Sessions · Rowlift";
+    if (!session) document.title = `${address === TRACKS ? "Tracks" : "Sessions"} · Rowlift`;
     if (!App.shown) {
       App.shown = true; // the page was just loaded: the focus stays at its top
       return;
@@ -27,6 +29,7 @@ function App() {
     scrollTo(0, 0);
     document.querySelector("#main h1")?.focus({ preventScroll: true });
   }, [address]);
+  if (address === TRACKS) return html`<${Tracks} />`;
   return session ? html`<${SessionView} key=${session} id=${session} />` : html`<${Home} />`;
 }
 

@@ -4,7 +4,7 @@ import { get, sessionPath } from "./api.js";
 import { Match } from "./match.js";
 import { Dialog, Fact, OutcomeBadge, Refusal } from "./parts.js";
 import { useFresh } from "./polling.js";
-import { capital, clock, counted, moment, money, number, outcomeWord, restOf, rowName, spaced, yearly } from "./words.js";
+import { bytes, capital, clock, counted, moment, money, number, outcomeWord, restOf, rowName, spaced, yearly } from "./words.js";
 
 export function RowDialog({ status, item, open, close, again }) {
   const id = status.session_id;
@@ -49,6 +49,7 @@ function Answer({ result }) {
   if (result?.text) return html`<section aria-label="Answer"><h3>Answer</h3>
     ${result.text.split(/\n{2,}/).map((part) => html`<p class="prose">${part}</p>`)}
     <p class="quiet">${[result.model, result.prompt].filter(Boolean).join(", ")}</p></section>`;
+  if (result?.asset) return html`<${File} asset=${result.asset} />`;
   if (!result?.tmdb_id || !result.title) return null;
   const original = result.original_title && result.original_title !== result.title ? result.original_title : null;
   return html`<section aria-label="Film"><h3>${yearly(result)}</h3>
@@ -62,6 +63,16 @@ function Answer({ result }) {
       <${Fact} name="TMDB">${result.tmdb_rating ? `${result.tmdb_rating.toFixed(1)} of 10, ${counted(result.tmdb_votes ?? 0, "vote")}` : null}</${Fact}>
     </dl></section>`;
 }
+
+// Only what lies in the media bucket can be downloaded; the API sends on to the bucket, or streams.
+const File = ({ asset }) => html`<section aria-label="File"><h3>${asset.filename ?? capital(spaced(asset.asset_type))}</h3>
+  <dl class="facts">
+    <${Fact} name="Kind">${asset.content_type ?? capital(spaced(asset.asset_type))}</${Fact}>
+    <${Fact} name="Size">${asset.file_size_bytes === undefined ? null : bytes(asset.file_size_bytes)}</${Fact}>
+    <${Fact} name="SHA-256"><span class="long">${asset.sha256}</span></${Fact}>
+    <${Fact} name="From"><span class="long">${asset.original_url}</span></${Fact}>
+  </dl>
+  ${asset.cloud_storage_url ? html`<p><a href=${`/api/assets/${asset.asset_id}/file`} download>Download</a></p>` : null}</section>`;
 
 const History = ({ rounds }) =>
   rounds.length

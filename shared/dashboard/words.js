@@ -193,6 +193,7 @@ export function rowSays(row) {
   const result = row.result ?? {};
   if (result.text) return result.text;
   if (result.candidates?.length) return `${counted(result.candidates.length, "film")} of TMDB may be meant, none for certain.`;
+  if (result.asset) return fileSays(result);
   if (result.title) return [yearly(result), (result.genres ?? []).join(", "), (result.directors ?? []).join(", ")].filter(Boolean).join(" · ");
   if (row.parent) return `${row.outcome === "duplicate" ? "Same as" : "Part of"} item ${number(row.parent)}`;
   return row.code ? capital(spaced(row.code.replace(/^.*\./, ""))) : "";
@@ -201,4 +202,10 @@ export function rowSays(row) {
 export function yearly(film) {
   const year = film.year ?? (film.release_date ?? "").slice(0, 4);
   return year ? `${film.title} (${year})` : film.title;
+}
+
+// Of a file that was fetched: its name and size; of a list what it holds.
+function fileSays({ asset, expanded }) {
+  if (expanded) return `Holds ${counted(expanded, "file")}.`;
+  return [asset.filename, asset.file_size_bytes === undefined ? null : bytes(asset.file_size_bytes)].filter(Boolean).join(" · ");
 }

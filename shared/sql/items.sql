@@ -186,13 +186,16 @@ SELECT item_no, attempt, key, state, outcome, (SELECT count(*) FROM unknown) AS 
 -- A settlement is welcome while no newer attempt was claimed, lease or no lease; a hand-back only while it runs,
 -- unless it brings an answer that was paid for.
 -- An answer that was paid for is kept for every later session with the same input and configuration (if it has one).
--- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`.
+-- The pipeline's own write takes the rows of `written` and answers those it wrote as `stored`. What items expand into is
+-- made here too, each key once in a session; it raises the epoch, for there is more to do, and the result says how many
+-- were made, how many keys were there already, and how many were cut off before.
 -- Items and calls are looked up by arrays: joined, each message of a small database read every item of its session.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(:batch::jsonb) AS g (
         item_no bigint, attempt integer, state text, outcome text, code text, failed boolean, snoozed boolean, due_in double precision,
         result jsonb, error_code text, error_message text, domain jsonb,
-        call_id uuid, call_state text, response_id text, model text, tokens_in bigint, tokens_out bigint, cost bigint)
+        call_id uuid, call_state text, response_id text, model text, tokens_in bigint, tokens_out bigint, cost bigint,
+        children jsonb, cut bigint)
 ), session AS MATERIALIZED (
     SELECT id, cancelled_at IS NOT NULL AS cancelled FROM sessions WHERE id = :session::uuid FOR NO KEY UPDATE
 ), target AS MATERIALIZED (
@@ -204,6 +207,11 @@ WITH given AS MATERIALIZED (
       FROM given JOIN target ON target.item_no = given.item_no AND target.attempt = given.attempt CROSS JOIN session
      WHERE CASE WHEN given.outcome IS NULL AND given.result IS NULL THEN target.state = 'running'
                 ELSE target.state IN ('available', 'running', 'retryable') END
+), expanded AS MATERIALIZED (  -- the session is locked by now, so its numbers are ours
+    SELECT children.item_no, children.made
+      FROM (SELECT jsonb_agg(jsonb_build_object('parent', item_no, 'children', children) ORDER BY item_no) AS wanted
+              FROM accepted WHERE children IS NOT NULL AND outcome IS NOT NULL HAVING count(*) > 0) all_wanted
+     CROSS JOIN LATERAL expand_items(:session::uuid, wanted) AS children
 ), written AS (
     SELECT item_no, attempt, domain FROM accepted WHERE domain IS NOT NULL
 ){domain}, settled AS (
@@ -216,15 +224,20 @@ WITH given AS MATERIALIZED (
            finalized_at = CASE WHEN accepted.stop OR accepted.outcome IS NOT NULL THEN now() END,
            lease_expires_at = NULL, claim = NULL, dispatched_at = NULL,
            result = CASE WHEN accepted.domain IS NULL  -- what was kept, because it could not be written, stays
-                         THEN coalesce(accepted.result, CASE WHEN accepted.outcome IS NULL THEN items.result END)
+                         THEN coalesce(accepted.result, CASE WHEN accepted.outcome IS NULL THEN items.result END,
+                                       accepted.expansion)
                          ELSE accepted.result || jsonb_build_object('db_status', CASE
                              WHEN EXISTS (SELECT FROM stored WHERE stored.item_no = accepted.item_no) THEN 'updated'
-                             ELSE 'skipped' END) END,
+                             ELSE 'skipped' END) END
+                    || coalesce(accepted.expansion, '{}'),
            error_code = CASE WHEN accepted.outcome IS NULL THEN coalesce(accepted.error_code, items.error_code)
                              ELSE accepted.error_code END,
            error_message = CASE WHEN accepted.outcome IS NULL THEN coalesce(accepted.error_message, items.error_message)
                                 ELSE accepted.error_message END
-      FROM accepted
+      FROM (SELECT accepted.*, CASE WHEN children IS NOT NULL AND outcome IS NOT NULL THEN jsonb_build_object(
+                       'expansion', jsonb_build_object('made', coalesce(made, 0), 'cut', coalesce(cut, 0),
+                                                       'known', jsonb_array_length(children) - coalesce(made, 0))) END AS expansion
+              FROM accepted LEFT JOIN expanded ON expanded.item_no = accepted.item_no) accepted
      WHERE items.session_id = :session::uuid AND items.item_no = accepted.item_no
        AND items.item_no = ANY (ARRAY (SELECT item_no FROM accepted))
     RETURNING items.item_no
@@ -255,8 +268,9 @@ WITH given AS MATERIALIZED (
     SELECT coalesce(sum(reserved) FILTER (WHERE state <> 'unknown'), 0)::bigint AS freed,
            coalesce(sum(cost) FILTER (WHERE state <> 'unknown'), 0)::bigint AS spent FROM ended
 ), booked AS (
-    UPDATE sessions SET reserved = reserved - money.freed, spent = sessions.spent + money.spent, worked_at = now(), updated_at = now()
-      FROM money WHERE sessions.id = :session::uuid
+    UPDATE sessions SET reserved = reserved - money.freed, spent = sessions.spent + money.spent, worked_at = now(), updated_at = now(),
+                        next_item_no = next_item_no + more.items, epoch = epoch + (more.items > 0)::integer
+      FROM money, (SELECT coalesce(sum(made), 0)::bigint AS items FROM expanded) more WHERE sessions.id = :session::uuid
 )
 SELECT given.item_no,
        CASE WHEN settled.item_no IS NOT NULL THEN 'settled'

@@ -379,7 +379,8 @@ WITH session AS MATERIALIZED (
     UPDATE items
        SET state = 'available', attempt = attempt + 1, outcome = NULL, code = NULL, finalized_at = NULL, failures = 0, snoozes = 0, lost_leases = 0,
            round = round + 1, due_at = NULL, dispatched_at = NULL, dispatches = 0, dead_lettered = 0,
-           result = CASE WHEN outcome = 'failed' THEN result END,
+           -- an answer that was paid for and could not be written; other failures only say what failed
+           result = CASE WHEN outcome = 'failed' AND error_code LIKE 'db.%' THEN result END,
            error_code = NULL, error_message = NULL
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM ended)) AND finalized_at IS NOT NULL
     RETURNING item_no
@@ -389,3 +390,8 @@ WITH session AS MATERIALIZED (
      WHERE id = :session::uuid AND EXISTS (SELECT FROM opened)
 )
 SELECT count(*) AS opened, max(item_no) AS last FROM opened;
+
+-- name: expanded_items
+-- How many items of a session others expanded into: they name their parent, and stand for no record of a file.
+SELECT count(*) AS items FROM items
+ WHERE session_id = :session::uuid AND parent IS NOT NULL AND outcome IS DISTINCT FROM 'duplicate' AND outcome IS DISTINCT FROM 'merged';

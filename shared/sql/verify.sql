@@ -14,6 +14,18 @@ SELECT 'I1' AS rule, format('file %s: %s records read, %s items made, %s ignored
   FROM files f LEFT JOIN counts c ON c.file = f.id
  WHERE f.session_id = :session::uuid AND f.records_read <> coalesce(c.n, 0) + f.ignored
 UNION ALL
+SELECT 'I1', format('item %s expands from item %s, %s', child.item_no, child.parent,
+                    CASE WHEN owner.item_no IS NULL THEN 'which does not exist' WHEN owner.item_no > child.item_no THEN 'which is a later one'
+                         ELSE 'which is of another record' END)
+  FROM items child LEFT JOIN items owner ON owner.session_id = child.session_id AND owner.item_no = child.parent
+ WHERE child.session_id = :session::uuid AND child.parent IS NOT NULL
+   AND child.outcome IS DISTINCT FROM 'duplicate' AND child.outcome IS DISTINCT FROM 'merged'
+   AND (owner.item_no IS NULL OR owner.item_no > child.item_no OR (owner.file, owner.line) <> (child.file, child.line))
+UNION ALL
+SELECT 'I1', format('%s item numbers were taken, there are %s items', next_item_no - 1, n)
+  FROM session, (SELECT count(*) AS n FROM items WHERE session_id = :session::uuid) made
+ WHERE expired_at IS NULL AND next_item_no - 1 <> n
+UNION ALL
 SELECT 'I2', format('item %s is %s with outcome %s', item_no, state, coalesce(outcome, 'none'))
   FROM items WHERE session_id = :session::uuid
    AND (state IN ('completed', 'discarded', 'cancelled', 'rejected')) <> (outcome IS NOT NULL AND finalized_at IS NOT NULL)

@@ -19,10 +19,10 @@ import httpx2
 IDLE_SECONDS: Final = 30.0  # shorter than the minutes after which the services close idle connections
 
 
-class _Stream(httpcore2.NetworkStream):
+class TimedStream(httpcore2.NetworkStream):
     """A socket with one deadline for all that is done on it, and one send for head and body together."""
 
-    def __init__(self, inner: httpcore2.NetworkStream, clock: _Clock) -> None:
+    def __init__(self, inner: httpcore2.NetworkStream, clock: Clock) -> None:
         self._inner = inner
         self._clock = clock
         self._unsent: list[bytes] = []
@@ -43,32 +43,33 @@ class _Stream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._clock)
+        return TimedStream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-class _Clock:
-    """The deadline of the exchange a connection is busy with."""
+class Clock:
+    """The deadline of the exchange a connection is busy with, and how long it may be silent meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence: float | None = None) -> None:
         self.deadline: float | None = None
+        self._silence = silence
 
     def left(self, late: type[Exception]) -> float | None:
-        """Seconds left; raises `late` when there are none."""
+        """Seconds that the next step may take; raises `late` when there are none."""
         if self.deadline is None:
-            return None
+            return self._silence
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise late("the time for the whole exchange is over")
-        return left
+        return left if self._silence is None else min(left, self._silence)
 
 
 class _Backend(httpcore2.NetworkBackend):
     """The library's sockets, wrapped."""
 
-    def __init__(self, clock: _Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._inner = httpcore2.SyncBackend()
 
@@ -80,14 +81,14 @@ class _Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        return _Stream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options), self._clock)
+        return TimedStream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options), self._clock)
 
 
 class _Connection:
     """One connection and its clock."""
 
     def __init__(self, origin: httpcore2.Origin, ssl_context: Any) -> None:
-        self.clock = _Clock()
+        self.clock = Clock()
         self.http = httpcore2.HTTPConnection(
             origin, ssl_context=ssl_context, keepalive_expiry=IDLE_SECONDS, network_backend=_Backend(self.clock)
         )

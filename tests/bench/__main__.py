@@ -12,7 +12,19 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import admission, cold, films, ingesting, matching, pooling, running, streaming, watching
+from tests.bench import (
+    admission,
+    cold,
+    fetching,
+    films,
+    ingesting,
+    matching,
+    pooling,
+    running,
+    streaming,
+    tracks,
+    watching,
+)
 from tests.bench.figure import Figure
 
 QUICK = "--quick" in sys.argv[1:]
@@ -27,7 +39,7 @@ def main() -> None:
     )
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="rowlift-bench-") as folder:
-        for part in (ingesting, pooling, admission, cold, running, watching, streaming, films):
+        for part in (ingesting, pooling, admission, cold, running, watching, streaming, films, tracks, fetching):
             console.print(f"... {part.__doc__.splitlines()[0]}", style="dim")
             figures += part.measure(Path(folder), quick=QUICK)
     table = Table(box=None, header_style="bold")

@@ -40,7 +40,8 @@ def gcloud_deck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deck]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OWN}
+    own = {name: value for name, value in os.environ.items() if name not in OWN}
+    return {**own, "FETCH_SIMULATED": "1", "FETCH_PER_SECOND": "1000"}  # and none asks the real web
 
 
 def _open(deck: Deck) -> Iterator[Deck]:
@@ -57,4 +58,5 @@ def behaving(request: pytest.FixtureRequest) -> Iterator[None]:
         if name in request.fixturenames:
             found: Deck = request.getfixturevalue(name)
             found.openai.misbehave(latency=0, faults={}, named={}, key_ok=True, quota=True)
+            found.web.misbehave(latency=0, faults={}, named={}, ranges=True)
             found.tmdb.misbehave(latency=0, faults={}, named={}, key_ok=True, down=False, limit=50)

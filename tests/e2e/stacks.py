@@ -128,6 +128,11 @@ class Deck:
         """The simulated TMDB."""
         return Simulated(url=str(self.stack.info["tmdb"]).removesuffix("/3"))
 
+    @property
+    def web(self) -> Simulated:
+        """The simulated web."""
+        return Simulated(url=str(self.stack.info["web"]))
+
 
 def topology(folder: Path, **changes: Any) -> Path:
     """A copy of infra/topology.yaml with the settings of every pipeline changed."""

@@ -85,7 +85,8 @@ class Place:
         kept = {name: value for name, value in os.environ.items() if name not in OWN}
         path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         state = str(self.folder / ".rowlift")
-        return {**kept, "PATH": path, "HOME": str(self.folder), "ROWLIFT_STATE_DIR": state, "NO_PROXY": "*"}
+        return {**kept, "PATH": path, "HOME": str(self.folder), "ROWLIFT_STATE_DIR": state, "NO_PROXY": "*",
+                "FETCH_SIMULATED": "1"}  # fmt: skip  # no paper follows links of the real web
 
 
 class Reader:

@@ -65,6 +65,7 @@ def test_the_page_may_load_nothing_from_elsewhere(
     )
     assert rules["default-src"] == rules["base-uri"] == rules["frame-ancestors"] == "'none'"
     assert rules["script-src"] == rules["style-src"] == rules["form-action"] == "'self'"
+    assert rules["media-src"] == rules["connect-src"]
     assert rules["connect-src"] == ("'self'" if local else "'self' https://storage.googleapis.com")
     assert http.get("/api/pipelines").json["direct_uploads"] is not local
 

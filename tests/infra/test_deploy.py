@@ -58,7 +58,11 @@ def deployment(planner: Copy, tmp_path: Path, empty: str, monkeypatch: pytest.Mo
         assert Ledger.of(outputs).environment["DB_NAME"] == "rowlift_trial"
         yield Ledger(name="the ledger", environment={"DATABASE_URL": empty})
 
-    secrets = {"OPENAI_API_KEY": "sk-very-secret", "TMDB_API_TOKEN": "very-secret-too"}
+    secrets = {
+        "GOOGLE_DRIVE_API_KEY": "very-secret-as-well",
+        "OPENAI_API_KEY": "sk-very-secret",
+        "TMDB_API_TOKEN": "very-secret-too",
+    }
     return Deployment(
         terminal=Terminal(as_json=False),
         terraform=Terraform(environment="trial", secrets=secrets, folder=tmp_path / "infra", build=tmp_path / "build"),
@@ -74,7 +78,9 @@ def test_it_is_made_once_changed_by_new_code_alone_and_refused_without_secrets(
     deployment: Deployment, empty: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bare = replace(deployment, terraform=replace(deployment.terraform, secrets={}))  # type: ignore[type-var]
-    with pytest.raises(WrongUsage, match="writes OPENAI_API_KEY and TMDB_API_TOKEN to Secret Manager"):
+    with pytest.raises(
+        WrongUsage, match="writes GOOGLE_DRIVE_API_KEY and OPENAI_API_KEY and TMDB_API_TOKEN to Secret Manager"
+    ):
         deploying.deploy(bare)
 
     outputs = deploying.deploy(deployment)

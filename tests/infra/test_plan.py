@@ -29,6 +29,8 @@ OF_BOTH = {"PYTHONPATH"}
 NEVER_SET = {
     "DATABASE_URL": "functions reach Cloud SQL through the connector",
     "CLOUD_SQL_API_ENDPOINT": "only tests have another than Google's",
+    "FETCH_STAND_IN": "only a local stack has a simulated web",
+    "FETCH_TEST_ORIGINS": "only tests fetch from their own machine",
 }
 LISTED = {name for function in TOPOLOGY.functions.values() for name in (*TOPOLOGY.common_env, *function.env)}
 DERIVED = {
@@ -283,9 +285,11 @@ def _bare_plan(planner: Terraform) -> dict[str, Any]:
 
 
 def _read_by_config() -> Iterator[str]:
-    """The variables that shared/config.py reads."""
-    tree = ast.parse((ROOT / "shared/config.py").read_text("utf-8"))
-    for node in ast.walk(tree):
+    """The variables that shared/config.py reads, and the settings of fetching that are a part of its."""
+    trees = [
+        ast.parse((ROOT / path).read_text("utf-8")) for path in ("shared/config.py", "shared/fetching/settings.py")
+    ]
+    for node in (node for tree in trees for node in ast.walk(tree)):
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)

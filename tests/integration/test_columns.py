@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.parquet import save_parquet
-from shared.columns import OF_THE_ROW, columns_of
 from shared.csv_export import csv_pages
+from shared.pipelines import PIPELINES
 from shared.results import is_minimal, result_lines
+from tests.assets import PLAYLIST, VIDEO, assets_bench, basic
 from tests.movies import diary, movies_bench, ratings, watched, zipped
 from tests.workbench import Workbench, artists_csv
 
@@ -22,22 +24,28 @@ ARTISTS = artists_csv(3) + b"not an id,=Nobody,\r\n" + artists_csv(1).split(b"\r
 FILMS = zipped({"watched.csv": watched(1, 2, 3), "ratings.csv": ratings(1), "diary.csv": diary(1, 2)})
 
 
+SHEET = basic(VIDEO, PLAYLIST, "", "https://www.youtube.com/channel/UCx") + b",Nobody,,,\r\n"
+FILES: dict[str, tuple[Callable[[Workbench], Workbench], str, bytes]] = {
+    "artists": (lambda bench: bench, "artists/l.csv", ARTISTS),
+    "assets": (assets_bench, "assets/l.csv", SHEET),
+    "movies": (movies_bench, "movies/me.zip", FILMS),
+}
+
+
 @pytest.mark.parametrize("mode", ["both", "db"])
-@pytest.mark.parametrize("pipeline", ["artists", "movies"])
+@pytest.mark.parametrize("pipeline", [*FILES])
 def test_lines_have_the_columns_their_pipeline_names(
     bench: Workbench, tmp_path: Path, pipeline: str, mode: str
 ) -> None:
-    films = pipeline == "movies"
-    bench = movies_bench(bench) if films else bench
-    session = bench.drop(
-        FILMS if films else ARTISTS, "movies/me.zip" if films else "artists/l.csv", **{"write-mode": mode}
-    )
+    make, name, data = FILES[pipeline]
+    bench = make(bench)
+    session = bench.drop(data, name, **{"write-mode": mode})
     bench.run(session)
     minimal = is_minimal(bench.facts(session)["options"])
     assert minimal == (mode == "db")
     pages = list(result_lines(bench.db, session, pipeline=pipeline, minimal=minimal, page=2))
     lines = [json.loads(line) for line in b"".join(pages).splitlines()]
-    columns = columns_of(pipeline, minimal=minimal)
+    columns = PIPELINES[pipeline].columns(minimal=minimal)
     assert len(lines) >= 5
     assert {tuple(line) for line in lines} == {tuple(columns)}
 
@@ -64,5 +72,6 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
 
 
 def test_what_tells_of_the_row_is_part_of_the_line() -> None:
-    for pipeline, own in OF_THE_ROW.items():
-        assert own < set(columns_of(pipeline, minimal=False))
+    for line in PIPELINES.values():
+        assert set(line.of_the_row) < set(line.columns(minimal=False))
+        assert set(line.short) < set(line.columns(minimal=False))

@@ -14,7 +14,7 @@ from shared import ingest
 from shared.config import parse_database_url
 from shared.db import connector
 from shared.errors import LedgerDown, StatementFailed, StorageDown
-from shared.pipelines.exports import Exports
+from shared.pipelines.movies.exports import Exports
 from tests.factories import at_once, blocked_statements, until
 from tests.movies import HEADER, csv_of, diary, drop_files, film, movies_bench, ratings, tables, watched, zipped
 from tests.workbench import Workbench

@@ -18,6 +18,8 @@ from shared.pipelines import PIPELINES
 from shared.resuming import count_missing, findings
 from shared.upstreams.base import ErrorClass
 from shared.upstreams.tmdb import Search
+from tests.assets import assets_bench, basic
+from tests.audio import audio_bench, songs
 from tests.factories import failure
 from tests.fakes import tmdb_film
 from tests.integration.test_exports import small_exports
@@ -25,6 +27,8 @@ from tests.movies import HEADER, csv_of, diary, drop_files, movies_bench, watche
 from tests.resumption import EXPORT, OBJECT, artists_bench, jsonl, keep, results, resumed, same_for_each, summary
 from tests.workbench import Workbench, artist_id, artists_csv
 
+BENCHES = {"artists": lambda bench: bench, "movies": movies_bench, "assets": assets_bench, "audio": audio_bench}
+FILES = [f"https://drive.google.com/file/d/1AbCdEfGhIjKlMnOpQrStUvWxYz0000{n:02}/view" for n in range(3)]
 EXAMPLES = int(os.environ.get("ROWLIFT_EXAMPLES", "40"))
 
 
@@ -47,9 +51,14 @@ class TestHolding:
     def test_whole_results_of_any_mode_leave_nothing_to_run(
         self, bench: Workbench, slug: str, earlier: str, mode: str
     ) -> None:
-        made = movies_bench(bench) if slug == "movies" else bench
-        data = {"artists": artists_csv(5) + b"no id,Nobody,\r\n", "movies": zipped({"watched.csv": watched(1, 2, 3)})}
-        ending = {"artists": "csv", "movies": "zip"}[slug]
+        made = BENCHES[slug](bench)
+        data = {
+            "artists": artists_csv(5) + b"no id,Nobody,\r\n",
+            "movies": zipped({"watched.csv": watched(1, 2, 3)}),
+            "assets": basic(*FILES) + b",Nobody,,,\r\n",
+            "audio": songs(1, 2, 3) + b"gs://elsewhere/x\r\n",
+        }
+        ending = "zip" if slug == "movies" else "csv"
         first = made.drop(data[slug], f"{slug}/one.{ending}", write_mode=earlier)
         answered = made.run(first)["enriched"]
         made.execute("DELETE FROM tmdb_answers")
@@ -102,8 +111,13 @@ class TestHolding:
 
     @pytest.mark.parametrize("slug", sorted(PIPELINES))
     def test_a_dry_run_tells_held_rows_from_those_it_would_run(self, bench: Workbench, slug: str) -> None:
-        made = movies_bench(bench) if slug == "movies" else bench
-        data = {"artists": artists_csv(3), "movies": zipped({"watched.csv": watched(1, 2, 3)})}[slug]
+        made = BENCHES[slug](bench)
+        data = {
+            "artists": artists_csv(3),
+            "movies": zipped({"watched.csv": watched(1, 2, 3)}),
+            "assets": basic(*FILES),
+            "audio": songs(1, 2, 3),
+        }[slug]
         made.run(first := made.drop(data, f"{slug}/one.{'zip' if slug == 'movies' else 'csv'}"))
         made.upstream.requests = []
         name = keep(made, results(made, first).splitlines(keepends=True)[0])

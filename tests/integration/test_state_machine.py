@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from shared.calls import PlannedCall, Verdict
 from shared.errors import Conflict
-from shared.items import CallEnd, Item, Settlement
+from shared.items import CallEnd, Child, Item, Settlement
 from shared.states import CallState, Outcome
 from tests.factories import COST, LEASE, RESERVE, broken, claim, enriched, planned, settle, start
 from tests.workbench import Workbench, artists_csv
@@ -33,6 +33,7 @@ from tests.workbench import Workbench, artists_csv
 MACHINES = int(os.environ.get("ROWLIFT_EXAMPLES", "25"))
 STEPS = 25
 KINDS = ["answer", "failure", "unknown", "last failure", "hand back", "answered"]
+CHILDREN = 12  # keys that items may expand into
 
 
 @dataclass
@@ -100,8 +101,11 @@ class Ledger(RuleBasedStateMachine):
             assert not self.cancelled or attempt.call
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), kind=st.sampled_from(KINDS), keep=st.booleans())
-    def settle(self, data: st.DataObject, kind: str, keep: bool) -> None:
+    @rule(
+        data=st.data(), kind=st.sampled_from(KINDS), keep=st.booleans(),
+        children=st.just([]) | st.lists(st.integers(1, CHILDREN), max_size=4),
+    )  # fmt: skip
+    def settle(self, data: st.DataObject, kind: str, keep: bool, children: list[int]) -> None:
         """Settle an attempt, late perhaps, and again perhaps: `keep` leaves it to be settled once more."""
         attempt = data.draw(st.sampled_from(self.attempts))
         if not keep:
@@ -109,17 +113,37 @@ class Ledger(RuleBasedStateMachine):
         settlement = self._settlement(attempt, kind)
         if settlement is None:
             return
-        before = self.bench.item(self.session, attempt.item.number)
+        settlement = replace(settlement, children=[self._child(n) for n in children])
+        before, keys = self.bench.item(self.session, attempt.item.number), self._keys()
         verdict = settle(self.bench, settlement)[attempt.item.number]
         after = self.bench.item(self.session, attempt.item.number)
         if self._is_newest(attempt):
             assert verdict in ("settled", "already")
         else:
             assert verdict == "superseded"
+        asked = {child.key for child in settlement.children} if settlement.outcome else set()
+        made = asked - keys if verdict == "settled" else set()
+        assert self._keys() == keys | made
+        if asked and verdict == "settled":
+            assert after["result"]["expansion"] == {"made": len(made), "known": len(children) - len(made), "cut": 0}
         if verdict != "settled":
             assert after == before
         elif settlement.domain:
             self.paid[attempt.item.number] = str(settlement.domain["bio"])
+
+    def _child(self, n: int) -> Child:
+        """What items expand into; some of them rows of files as well."""
+        key = f"{self.session}"[:18] + f"-8000-{n:012d}"
+        return Child(key=key, input={"artist_id": key, "artist_name": f"Child {n}", "artist_data": ""})
+
+    def _keys(self) -> set[str]:
+        """The keys that have an item of their own."""
+        found = self.bench.execute(
+            f"SELECT key FROM items WHERE session_id = '{self.session}' AND key IS NOT NULL "
+            "AND outcome IS DISTINCT FROM 'duplicate'"
+        )
+        assert len(found) == len({key for (key,) in found})
+        return {key for (key,) in found}
 
     def _settlement(self, attempt: Attempt, kind: str) -> Settlement | None:
         call, item = attempt.call, attempt.item

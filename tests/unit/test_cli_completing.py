@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cli import main
+from shared.pipelines import PIPELINES
 from tests.fake_api import LOCAL, FakeApi, status_of
 from tests.unit.conftest import ID, LEFT_OUT
 
@@ -69,7 +70,7 @@ def test_commands_options_and_sessions_are_offered(ask: Ask, shell: str) -> None
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("run --pipeline ", ["artists", "movies"]),
+        ("run --pipeline ", sorted(PIPELINES)),
         ("run --pipeline m", ["movies"]),
         ("upload --write-mode ", ["db", "file", "both"]),
         ("upload --approve a", ["auto", "ask"]),

@@ -10,6 +10,7 @@ import pytest
 
 from cli.faults import WrongUsage
 from cli.guessing import guessed
+from tests import sounds
 from tests.fake_api import FakeApi, FakeBucket, problem, status_of
 from tests.unit.conftest import CSV, Run
 
@@ -52,9 +53,19 @@ def test_archives_and_folders_are_exports(tmp_path: Path) -> None:
 )
 def test_what_tells_nothing_is_told_and_both_pipelines_are_named(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "f.csv").write_bytes(content)
-    with pytest.raises(WrongUsage, match=r"Say --pipeline artists or --pipeline movies\.") as caught:
+    with pytest.raises(WrongUsage, match=r"Say --pipeline artists or .* or --pipeline movies\.") as caught:
         guessed([tmp_path / "f.csv"])
     assert said in str(caught.value)
+
+
+def test_a_folder_of_sound_files_is_no_export(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.mp3").write_bytes(sounds.mp3(0.1))
+    assert guessed([tmp_path]) == guessed([tmp_path / "one" / "a.mp3"]) == "audio"
+    (tmp_path / "ratings.csv").write_bytes(b"Date,Name\n")
+    assert guessed([tmp_path]) == "movies"
+    (tmp_path / "list.csv").write_bytes(b"file\naudio/a.mp3\n")
+    assert guessed([tmp_path / "list.csv"]) == "audio"
 
 
 def test_files_of_two_kinds_are_run_one_after_the_other(tmp_path: Path) -> None:

@@ -37,7 +37,12 @@ WORDS = {
     "doctor": ["doctor"],
     "migrate": ["migrate"],
 }
-ELSEWHERE = {"logs": "tests/unit/test_cli_logs.py", "demo": "tests/unit/test_cli_demo.py"}
+ELSEWHERE = {
+    "logs": "tests/unit/test_cli_logs.py",
+    "demo": "tests/unit/test_cli_demo.py",
+    "export": "tests/unit/test_cli_assets.py",
+    "import": "tests/unit/test_cli_assets.py",
+}
 STATUS_OF_ONE = ("watch", "pause", "resume", "cancel", "approve")
 CANDIDATE = {"tmdb_id": 593, "title": "Solaris", "year": 1972, "score": 0.6, "reason": "exact title"}
 
@@ -88,7 +93,7 @@ SHORTENED = {
     },
     "match SESSION ITEM TMDB_ID": {f"status.{name}" for name in film_status()},
     "status": {f"sessions.{name}" for name in (*status_of(), "calls.succeeded")}
-    | {f"health.{name}" for name in ("upload_bucket", "results_bucket")},
+    | {f"health.{name}" for name in ("upload_bucket", "results_bucket", "media_bucket")},
 }
 # What the fake deployment of the unit tests does not say and a real one does; tests/e2e/test_cli.py looks at that.
 ONLY_REAL = {"calls.unknown", "calls.started", "resumed", "breaker", "quote"}
@@ -114,7 +119,7 @@ def test_what_is_done_to_a_session_answers_its_status(run: Run, deployment: Fake
 def test_every_command_stands_in_the_paper() -> None:
     named = {name.split()[0] for name in EXAMPLES}
     assert named == {words[0] for words in WORDS.values()} | set(ELSEWHERE)
-    commands = {command.__name__ for _, command, _ in main._COMMANDS}
+    commands = {main._name(command) for _, command, _ in main._COMMANDS}
     assert named | set(STATUS_OF_ONE) == commands
     for test in ELSEWHERE.values():
         assert "--json" in (PAPER.parents[1] / test).read_text("utf-8")

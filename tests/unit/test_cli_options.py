@@ -18,9 +18,10 @@ from tests.fake_api import FakeApi, FakeBucket, status_of
 from tests.unit.conftest import CSV, ID, Run
 
 TEXT = (Path(__file__).parents[2] / "docs" / "options.md").read_text("utf-8")
+COLUMNS = re.search(r"^\| option \| (.+) \| default \|$", TEXT, re.MULTILINE)[1].split(" | ")  # type: ignore[index]
 TABLE = {
-    row[0]: row[1:]
-    for row in re.findall(r"^\| \[`([a-z-]+)`\]\(#[a-z-]+\) \| (yes|no) \| (yes|no) \| (.+?) \|$", TEXT, re.MULTILINE)
+    name: rest.split(" | ")
+    for name, rest in re.findall(r"^\| \[`([a-z-]+)`\]\(#[a-z-]+\) \| (.+) \|$", TEXT, re.MULTILINE)
 }
 SECTIONS = dict(re.findall(r"^### ([a-z-]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 NAMES = [name.replace("_", "-") for name in Options.model_fields]
@@ -44,17 +45,19 @@ def test_every_option_has_its_line_and_its_section() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_is_told_as_it_is(name: str) -> None:
-    artists, movies, default = TABLE[name]
+    *told_of, default = TABLE[name]
+    assert len(told_of) == len(COLUMNS)
     field = Options.model_fields[name.replace("-", "_")]
     assert default == shown(field.default)
-    for slug, told in (("artists", artists), ("movies", movies)):
+    for slug, told in zip(COLUMNS, told_of, strict=True):
+        assert told in ("yes", "no")
         assert (told == "yes") == has_effect(name.replace("-", "_"), slug)
-        line = next(line for line in SECTIONS[name].splitlines() if re.match(rf"- (\w+, )?{slug}\b", line))
+        line = next(line for line in SECTIONS[name].splitlines() if re.match(rf"- (\w+, )*{slug}\b", line))
         assert (told == "no") == bool(re.search("no effect|refused", line))
     _, choices = kind_of(name.replace("-", "_"), field)
     for choice in choices or ():
         assert f"`{choice}`" in SECTIONS[name]
-    assert set(PIPELINES) == {"artists", "movies"}  # a third one needs a column
+    assert set(COLUMNS) <= set(PIPELINES)
 
 
 @pytest.mark.parametrize("command", ["run", "upload"])
@@ -73,6 +76,8 @@ def test_the_example_is_taken_as_it_stands(
     Path("artists.csv").write_bytes(CSV)
     Path("artists.csv.results.jsonl").write_bytes(api.results)
     Path("examples/letterboxd-demo").mkdir(parents=True)
+    for sheet in ("basic", "enhanced"):
+        Path(f"examples/assets-{sheet}.csv").write_bytes(b"row_id,name,link\n1,A,\n")
     Path("examples/letterboxd-demo/watched.csv").write_bytes(b"Date,Name,Year,Letterboxd URI\n")
     api.default = [status_of()]
     api.options = {"watchlist": True}

@@ -19,12 +19,13 @@ from cli import parquet
 from cli.faults import Failed, WrongUsage
 from cli.parquet import save_parquet, schema_of
 from cli.saving import save
-from shared.columns import Scalar, columns_of
+from shared.columns import Scalar
+from shared.pipelines import PIPELINES
 from tests.fake_api import SESSION, FakeApi
 from tests.fake_results import FakeResults, line, small_disk
 from tests.unit.conftest import ID, Run
 
-ARTISTS = columns_of("artists", minimal=False)
+ARTISTS = PIPELINES["artists"].columns(minimal=False)
 RESULTS = f"/api/session/{SESSION}/results"
 
 
@@ -146,7 +147,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 def test_whatever_lines_hold_comes_out_of_the_parquet_file(
     tmp_path_factory: pytest.TempPathFactory, pipeline: str, data: st.DataObject
 ) -> None:
-    columns = columns_of(pipeline, minimal=False)
+    columns = PIPELINES[pipeline].columns(minimal=False)
     chosen = data.draw(st.lists(st.sampled_from(list(columns)), max_size=6, unique=True))
     row = st.fixed_dictionaries({name: values(columns[name]) for name in chosen})
     rows = data.draw(st.lists(row, max_size=4))

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from cli.resuming import Earlier
-from shared.columns import columns_of
+from shared.pipelines import PIPELINES
 from tests.fake_api import SESSION, FakeApi, FakeBucket, status_of
 from tests.unit.conftest import ID, Run
 
@@ -29,7 +29,7 @@ def full(number: int, **changes: Any) -> dict[str, Any]:
         "attempts": 1, "line": number + 1,
         "usage": {"input_tokens": 5, "output_tokens": 6},
     }  # fmt: skip
-    return {**dict.fromkeys(columns_of("artists", minimal=False)), **own, **changes}
+    return {**dict.fromkeys(PIPELINES["artists"].columns(minimal=False)), **own, **changes}
 
 
 def skipped(number: int, **changes: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_films_are_found_by_their_address_or_their_title(tmp_path: Path) -> None
             "outcome": "enriched",
             "tmdb_id": 348,
         }
-        return {**dict.fromkeys(columns_of("movies", minimal=False)), **own, **changes}
+        return {**dict.fromkeys(PIPELINES["movies"].columns(minimal=False)), **own, **changes}
 
     earlier = written(tmp_path / "e.jsonl", film(1, "https://boxd.it/a", rating=3, liked=True), film(2, None))
     held = {"outcome": "skipped", "code": "resumed", "tmdb_id": None}

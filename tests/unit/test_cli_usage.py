@@ -31,7 +31,7 @@ def test_it_tells_its_version(run: Run) -> None:
     assert run("--version").out.startswith("rowlift 0.")
 
 
-@pytest.mark.parametrize("command", [command.__name__ for _, command, _ in main._COMMANDS])
+@pytest.mark.parametrize("command", [main._name(command) for _, command, _ in main._COMMANDS])
 def test_every_command_has_help_with_an_example_and_knows_json_and_state_dir(run: Run, command: str) -> None:
     ran = run(command, "--help")
     assert ran.code == 0
@@ -58,6 +58,7 @@ def test_every_command_has_help_with_an_example_and_knows_json_and_state_dir(run
         (["resume", ID, "--budget", "-1"], "give an amount of dollars"),
         (["upload", "none.csv", "--pipeline", "artists"], "none.csv does not exist"),
         (["upload", ".", "--pipeline", "artists"], "is a folder"),
+        (["upload", ".", "--pipeline", "audio"], "without a file that is read"),
         (["upload", "odd.csv"], "its first line reads “name,born”"),
         (["upload", "a.csv", "--pipeline", "poets"], "no pipeline 'poets'; choose from artists"),
         (["upload", "a.csv", "--pipeline", "artists", "--write-mode", "dbx"], "'db', 'file' or 'both'"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from infra.local.topology import Topology
 from shared.config import (
-    DEFAULT_PIPELINES,
     MAX_WINDOW,
     MIN_WINDOW,
     Settings,
@@ -19,7 +19,11 @@ from shared.config import (
 from shared.errors import ConfigError
 
 URL = "postgresql://me:hunter2@db.example:6543/rowlift"
-ENV = {"GOOGLE_CLOUD_PROJECT": "p", "DATABASE_URL": URL}
+TOPOLOGY = Topology.load()
+ENV = {
+    "GOOGLE_CLOUD_PROJECT": "p", "DATABASE_URL": URL,
+    "PIPELINES": json.dumps(TOPOLOGY.pipelines), "UPSTREAMS": json.dumps(TOPOLOGY.upstreams),
+}  # fmt: skip
 
 
 def settings(**changes: str) -> Settings:
@@ -42,7 +46,7 @@ class TestFaults:
     def test_every_missing_variable_is_named_at_once(self) -> None:
         found = faults({}, "UPLOAD_BUCKET", "OPENAI_API_KEY")
         assert [line.split()[0] for line in found] == [
-            "GOOGLE_CLOUD_PROJECT", "UPLOAD_BUCKET", "OPENAI_API_KEY", "DATABASE_URL",
+            "GOOGLE_CLOUD_PROJECT", "UPLOAD_BUCKET", "OPENAI_API_KEY", "DATABASE_URL", "PIPELINES", "UPSTREAMS",
         ]  # fmt: skip
         assert all("is not set" in line for line in found)
 
@@ -81,7 +85,8 @@ class TestFaults:
         assert hint in line
 
     def test_a_pipeline_nobody_describes_is_named_with_those_there_are(self) -> None:
-        assert faults({**ENV, "PIPELINE": "songs"}) == ["PIPELINE is 'songs'; PIPELINES describes artists, movies"]
+        described = ", ".join(sorted(TOPOLOGY.pipelines))
+        assert faults({**ENV, "PIPELINE": "songs"}) == [f"PIPELINE is 'songs'; PIPELINES describes {described}"]
 
 
 class TestContradictions:
@@ -97,8 +102,8 @@ class TestContradictions:
     def test_both_at_once(self) -> None:
         assert len(faults({**ENV, "PIPELINES": pipelines(deadline=70, lease=50)})) == 2
 
-    def test_the_defaults_agree_with_each_other(self) -> None:
-        assert settings().pipelines == DEFAULT_PIPELINES
+    def test_what_the_topology_says_agrees_with_itself(self) -> None:
+        assert settings().pipelines.keys() == TOPOLOGY.pipelines.keys()
 
 
 class TestReading:
@@ -118,8 +123,8 @@ class TestReading:
     def test_the_process_environment_is_read_where_none_is_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("CLOUD_SQL_INSTANCE", "DATABASE_URL", "PIPELINES", "UPSTREAMS", "PIPELINE", "THREADS"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "from-outside")
-        monkeypatch.setenv("DATABASE_URL", URL)
+        for name, value in {**ENV, "GOOGLE_CLOUD_PROJECT": "from-outside"}.items():
+            monkeypatch.setenv(name, value)
         assert Settings.from_env().project == "from-outside"
         assert connection_settings().host == "db.example"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,10 @@ import pytest
 
 from cli.faults import WrongUsage
 from infra.deploy.archive import build
+from infra.local.topology import Topology
 from tests.conftest import ROOT
+
+TOPOLOGY = Topology.load()
 
 
 @pytest.fixture
@@ -107,6 +111,7 @@ def test_what_it_holds_is_enough_to_start_a_function(tmp_path: Path, name: str) 
     )
     env = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "workspace"), "DATABASE_URL": "postgresql://u@h/d",
+        "PIPELINES": json.dumps(TOPOLOGY.pipelines), "UPSTREAMS": json.dumps(TOPOLOGY.upstreams),
         "GOOGLE_CLOUD_PROJECT": "p", "UPLOAD_BUCKET": "u", "RESULTS_BUCKET": "r", "PIPELINE": "artists",
         "OPENAI_API_KEY": "k",
     }  # fmt: skip

@@ -31,6 +31,8 @@ class World:
 
     def __init__(self, *, deployed: bool, at: str | None = None) -> None:
         self.did: list[str] = []
+        self.shut = 0  # how often the ledger lets nobody in
+        self.partly = False  # whether an apply stopped in its midst
         self.fails: dict[str, Exception] = {}
         self.secrets: Mapping[str, str] = {"OPENAI_API_KEY": "sk"}
         self.planned: dict[str, Any] = {"resource_changes": [SECRET]}
@@ -53,9 +55,12 @@ class World:
         self.deployed = True
 
     def outputs(self) -> dict[str, Any]:
-        return OUTPUTS if self.deployed else {}
+        return OUTPUTS if self.deployed else {"database": {}} if self.partly else {}
 
     def revision(self) -> str | None:
+        if self.shut:
+            self.shut -= 1
+            raise Unreachable("Not yet.")
         return self.at
 
     def upgrade(self, revision: str) -> None:
@@ -86,6 +91,7 @@ class World:
             terminal=Terminal(as_json=False), terraform=self, rights=Rights(of={}, tables=frozenset()),
             build=self.build,
             ledger=self.ledger, smoke=self.smoke, agreed=lambda question: self.did.append("ask") or agreed,
+            sleep=lambda _: self.did.append("wait"),
         )  # fmt: skip
 
 
@@ -192,6 +198,23 @@ def test_a_step_that_fails_is_named_with_what_to_do_and_ends_it(
         deploying.deploy(world.deployment())
     assert str(caught.value).startswith(said)
     assert world.did[-1] == step
+
+
+def test_what_was_applied_in_part_is_applied_whole_before_its_ledger_is_asked(known: Any) -> None:
+    world = World(deployed=False)
+    world.partly = True
+    deploying.deploy(world.deployment())
+    assert world.did == ["build", "prepare", "plan", "ask", "apply", "migrate to 0003", "grant", "smoke"]
+
+
+def test_a_ledger_that_lets_nobody_in_yet_is_waited_for(known: Any) -> None:
+    world = World(deployed=False)
+    world.shut = 2
+    deploying.deploy(world.deployment())
+    assert world.did[4:] == ["apply", "wait", "wait", "migrate to 0003", "grant", "smoke"]
+    world.shut = 10_000
+    with pytest.raises(Unreachable, match=r"Failed while migrating what is safe before the new code\. Not yet\."):
+        deploying.deploy(world.deployment())
 
 
 def test_it_can_be_run_again_after_any_failure(known: Any) -> None:

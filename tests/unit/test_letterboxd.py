@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shared.errors import InputError
 from shared.letterboxd import Kind, kind_of_header, place
 from shared.pipelines.base import Form, InvalidRow, ValidRow
-from shared.pipelines.letterboxd_forms import forms
+from shared.pipelines.movies.forms import forms
 from shared.rows import Limits, Unreadable, detect, read
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "movies" / "letterboxd"

@@ -154,9 +154,11 @@ class TestSecrets:
             return {name for name, field in model.model_fields.items() if "SecretStr" in str(field.annotation)}
 
         env = {"GOOGLE_CLOUD_PROJECT": "p", "DATABASE_URL": "postgresql://me:of-connection@db/x",
-               "OPENAI_API_KEY": "of-openai", "TMDB_API_TOKEN": "of-tmdb"}  # fmt: skip
+               "PIPELINES": "{}", "UPSTREAMS": "{}",
+               "OPENAI_API_KEY": "of-openai", "TMDB_API_TOKEN": "of-tmdb",
+               "GOOGLE_DRIVE_API_KEY": "of-drive"}  # fmt: skip
         settings = Settings.from_env(env=env)
-        assert sorted(settings.secrets()) == ["of-connection", "of-openai", "of-tmdb"]
+        assert sorted(settings.secrets()) == ["of-connection", "of-drive", "of-openai", "of-tmdb"]
         # A new secret has to be found as well: it is one of these two models' own fields.
         assert len(secret_fields(Settings) | secret_fields(ConnectionSettings)) == 3
         assert isinstance(settings.openai_api_key, SecretStr)

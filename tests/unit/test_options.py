@@ -28,12 +28,15 @@ def test_every_option_is_read_from_metadata() -> None:
     found = Options.parse({
         "write-mode": "file", "skip-existing": "true", "dry-run": "1", "approve": "ask", "budget": "2.50",
         "on-missing": "error", "max-failed": "5%", "watchlist": "yes", "reuse": "never", "call-mode": "background",
-        "session": "6F1D1C62-2A0C-5C55-9C1B-0F5E6F1F8A11", "resume": "resume/1f3a/x.jsonl",
+        "session": "6F1D1C62-2A0C-5C55-9C1B-0F5E6F1F8A11", "mode": "text", "dual-write": "true",
+        "resume": "resume/1f3a/x.jsonl",
     })  # fmt: skip
     assert found.model_dump(mode="json") == {
         "write_mode": "file", "skip_existing": True, "dry_run": True, "approve": "ask", "budget": 2_500_000,
         "on_missing": "error", "max_failed": "5%", "watchlist": True, "reuse": "never",
-        "call_mode": "background", "session": "6f1d1c62-2a0c-5c55-9c1b-0f5e6f1f8a11", "resume": "resume/1f3a/x.jsonl",
+        "call_mode": "background", "session": "6f1d1c62-2a0c-5c55-9c1b-0f5e6f1f8a11",
+        "mode": "text", "dual_write": True,
+        "resume": "resume/1f3a/x.jsonl",
     }  # fmt: skip
 
 

@@ -16,7 +16,10 @@ import yaml
 
 from cli.main import app
 from infra.local.topology import Topology
+from shared import sql
 from shared.api.operations import operations
+from shared.fetching.causes import MEANINGS, Cause, code_of
+from shared.pipelines.base import Pipeline
 from shared.upstreams import openai, openai_errors, tmdb, tmdb_errors
 from shared.upstreams.prices import price_of, read_on
 from shared.upstreams.verdicts import Verdict
@@ -79,7 +82,7 @@ def test_commands_they_name_exist() -> None:
 
 def test_paths_of_the_api_they_name_exist() -> None:
     nobody = MagicMock()
-    known = {_way(one.path) for one in operations(nobody, nobody, nobody, nobody)}
+    known = {_way(one.path) for one in operations(nobody, nobody, nobody, nobody, nobody, nobody)}
     for paper in papers.PAPERS:
         for named in re.findall(r"(?<![\w.])/api/[\w/{}$.\-]+", papers.read(paper)):
             way = _way(named.rstrip("/."))
@@ -106,6 +109,14 @@ def test_troubleshooting_quotes_what_an_upstreams_table_says(table: ModuleType) 
         assert said in told, f"{verdict.code}: {verdict.advice}"
 
 
+def test_papers_say_of_a_failed_download_what_its_message_says() -> None:
+    troubles, told = (" ".join(papers.read(one).split()) for one in (TROUBLES, "docs/fetching.md"))
+    for cause, meaning in MEANINGS.items():
+        assert re.split(r"[;,]", meaning.advice)[0] in troubles, cause
+        assert f"| `{cause}` | {'yes' if meaning.again else 'no'}" in told, cause
+        assert meaning.advice in told, cause
+
+
 def test_the_recording_is_a_small_picture_that_needs_no_script() -> None:
     drawn = (ROOT / "docs/recording/demo.svg").read_bytes()
     assert len(drawn) < 150_000
@@ -118,16 +129,13 @@ def test_the_recording_is_a_small_picture_that_needs_no_script() -> None:
     assert "25 enriched" in said
 
 
-def test_adding_a_pipeline_names_every_table_by_pipeline() -> None:
+def test_adding_a_pipeline_tells_of_everything_a_class_may_say() -> None:
     told = papers.read("docs/pipelines.md")
-    keyed = [
-        path.relative_to(ROOT)
-        for folder in ("shared", "cli")
-        for path in (ROOT / folder).rglob("*.py")
-        if re.search(r"\"artists\": (?!str\()[A-Z_({\"]", path.read_text("utf-8"))
-    ]
-    assert len(keyed) > 4
-    assert [str(path) for path in keyed if f"`{path}`" not in told] == []
+    named = [name for name in {**vars(Pipeline), **Pipeline.__annotations__} if not name.startswith("_")]
+    assert len(named) > 25
+    assert [name for name in named if not re.search(rf"\b{name}\b", told)] == []
+    plain = [name.partition("_")[2] for name in sql.names() if name.startswith("plain_")]
+    assert [part for part in plain if f"`<slug>_{part}`" not in told] == []
 
 
 def test_the_topology_of_the_new_pipeline_is_sound(tmp_path: Path) -> None:
@@ -191,12 +199,14 @@ def _codes() -> Iterator[str]:
         if path.name.startswith("archive"):
             yield from (f"input.archive_{code}" for code in re.findall(r"refused\(\s*\"([a-z_]+)\"", text))
             yield "input.archive_damaged"
-        if path.name == "letterboxd_forms.py":
+        if path.parts[-2:] == ("movies", "forms.py"):
             yield from (f"input.{code}" for code in re.findall(r"_Refused\(\s*\w+,\s*\"([a-z_]+)\"", text))
         if path.name == "health.py":
             away = re.search(r"AWAY: Final = frozenset\((.*?)\)\n\)", text, re.DOTALL)
             assert away is not None
             yield from (f"upstream.{code}" for code in re.findall(r"\"([a-z_]+)\"", away[1].partition(" in ")[2]))
+
+    yield from map(code_of, Cause)
 
 
 def _way(path: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from infra.scale.model import Resource, Run, limits, simulate, walls
 from infra.scale.papers import PaperError, Papers, put, write
 from infra.scale.recorded import compared
 from infra.scale.work import FIGURES, Figures, FiguresError, Work
-from shared.config import DEFAULT_PIPELINES, Settings, UpstreamLimits, parse_database_url
+from shared.config import PipelineSettings, Settings, UpstreamLimits, parse_database_url
 from shared.db import STARTUP
 from shared.forecasts import BYTES_PER_TOKEN, PACE
 from shared.pipelines import artists, movies
@@ -120,12 +120,12 @@ class TestDeployment:
 
     @pytest.mark.parametrize("pipeline", ["artists", "movies"])
     def test_the_window_is_that_of_the_functions(self, pipeline: str) -> None:
-        limits_of = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))["upstreams"]
+        topology = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))
         settings = Settings(
             connection=parse_database_url("postgresql://u:p@h/d"),
             project="test",
-            pipelines=DEFAULT_PIPELINES,
-            upstreams={name: UpstreamLimits(**one) for name, one in limits_of.items()},
+            pipelines={slug: PipelineSettings(**one) for slug, one in topology["pipelines"].items()},
+            upstreams={name: UpstreamLimits(**one) for name, one in topology["upstreams"].items()},
             upload_bucket="up", results_bucket="out", pipeline=pipeline, threads=4,
         )  # fmt: skip
         assert Deployment.of(pipeline, DEPLOYED.database).out == settings.window(pipeline)

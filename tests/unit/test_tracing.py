@@ -123,7 +123,8 @@ from shared.processing import Processor
 from shared.ingest import Ingest
 from shared.finalizing import Finalizer
 from shared.serving import answer_push
-App(Settings.from_env(env={"GOOGLE_CLOUD_PROJECT": "p", "DATABASE_URL": "postgresql://u:p@h/d", **EXTRA}), name="x")
+own = {"GOOGLE_CLOUD_PROJECT": "p", "DATABASE_URL": "postgresql://u:p@h/d", "PIPELINES": "{}", "UPSTREAMS": "{}"}
+App(Settings.from_env(env={**own, **EXTRA}), name="x")
 def handle(push):
     with spans.span("settle", items=1):
         pass

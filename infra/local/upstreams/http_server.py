@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 _REASONS: Final = {
-    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 411: b"Length Required",
+    200: b"OK", 206: b"Partial Content", 303: b"See Other", 400: b"Bad Request", 401: b"Unauthorized",
+    403: b"Forbidden", 404: b"Not Found", 411: b"Length Required", 416: b"Range Not Satisfiable",
     422: b"Unprocessable Content", 429: b"Too Many Requests", 500: b"Internal Server Error",
     503: b"Service Unavailable", 504: b"Gateway Timeout",
 }  # fmt: skip

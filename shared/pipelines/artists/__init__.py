@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
-
+from shared.columns import Scalar, Type
 from shared.config import Settings
-from shared.forecasts import ENOUGH_CALLS, Forecast, Preview, Range, Spoken, prompted
+from shared.forecasts import ENOUGH_CALLS, Forecast, Foretold, Preview, Range, Spoken, prompted
 from shared.options import OnMissing, Options, Reuse
 from shared.paging import by_number
-from shared.pipelines.base import Dialogue, Estimate, Grouping, Input, InvalidRow, Settled, Told, Upstream, ValidRow
+from shared.pipelines.artists.rows import ArtistForm, key_of
+from shared.pipelines.base import Dialogue, Estimate, Input, Pipeline, Service, Settled, Told, Upstream
 from shared.states import Outcome
 from shared.text import clean, shortened
 from shared.upstreams.base import Answer, Failure, TextAnswer, Usage
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shared.db import Database
     from shared.items import Item
     from shared.prompts import Prompt
+    from shared.samples import Sample
     from shared.upstreams.openai import OpenAIUpstream
     from shared.upstreams.prices import Price
 
@@ -32,90 +33,35 @@ DEFAULT_PROMPT = "artist-bio/1"
 # with low effort a third of the answers take some reasoning. One to three sentences are the least.
 USUAL_TOKENS, LEAST_TOKENS = 300, 60
 USUAL_SECONDS = 4.0
-_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
-
-_HEX = re.compile(r"[0-9a-fA-F]{32}").fullmatch
 
 
-def _uuid(value: Any) -> Any:
-    """Any spelling Python's uuid accepts: with or without hyphens, braces, urn:uuid:, either case."""
-    if not isinstance(value, str):
-        return value
-    digits = value.strip().replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
-    if not _HEX(digits):  # Python's uuid also takes what int() does: 0x, +, _ and digits of other scripts
-        raise ValueError("is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da")
-    return UUID(digits)
-
-
-def _key_of(artist_id: Any) -> str | None:
-    """The key of the artist with this id; None if it is none."""
-    try:
-        return str(_uuid(artist_id)) if isinstance(artist_id, str) else None
-    except ValueError:
-        return None
-
-
-class ArtistRow(BaseModel):
-    """One row of an artists file."""
-
-    model_config = ConfigDict(frozen=True)
-
-    artist_id: Annotated[UUID, BeforeValidator(_uuid)]
-    artist_name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-    artist_data: str = ""
-
-
-class ArtistForm:
-    """How the rows of an artists file read."""
-
-    columns: tuple[str, ...] = ("artist_id", "artist_name", "artist_data")
-    required: tuple[str, ...] = ("artist_id", "artist_name")
-    header_words = frozenset({"id", "uuid", "gid", "mbid", "name", "artist", "artist name", "artist id", "data", "bio"})
-    headerless = True
-    may_be_empty = False
-
-    def validate(self, cells: Sequence[str | None], extra: dict[str, str]) -> ValidRow | InvalidRow:
-        """The artist in these cells. Canonical ids skip pydantic, which is for every other spelling and every fault."""
-        artist_id, name, data = cells
-        if artist_id is None or name is None:
-            column = "artist_id" if artist_id is None else "artist_name"
-            return InvalidRow(
-                column=column, code="input.missing_cell", reason=f"The row ends before {column}; it needs {_NEEDED}."
-            )
-        stripped = clean(name).strip()
-        if not (stripped and _CANONICAL(artist_id)):
-            try:
-                row = ArtistRow(artist_id=artist_id, artist_name=stripped)  # type: ignore[arg-type]
-            except ValidationError as error:
-                return _invalid(error)
-            artist_id = str(row.artist_id)
-        made: dict[str, Any] = {"artist_id": artist_id, "artist_name": stripped, "artist_data": clean(data or "")}
-        if extra:
-            made["extra"] = {clean(key): clean(value) for key, value in extra.items()}
-        return ValidRow(key=artist_id, input=made)
-
-
-class Artists:
+class Artists(Pipeline):
     """The artists pipeline; the upstream client is made when first asked for."""
 
     slug = "artists"
-    needs: tuple[str, ...] = ("OPENAI_API_KEY",)
+    title = "Artists: a short biography for each row"
+    service = Service(called="OpenAI", stand_in="openai", key="OPENAI_API_KEY")
+    needs = ("OPENAI_API_KEY",)
+    rows = ArtistForm()
     paid = True
-    caches = False
-    tells_more = False
-    grouping: Grouping | None = None
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def form(self, part: str, header: Sequence[str] | None) -> ArtistForm:
-        """The one form there is."""
-        return ArtistForm()
+    heeds = frozenset({"skip_existing", "on_missing"})
+    of_the_row: ClassVar[Mapping[str, Type]] = {
+        "item_no": Scalar.WHOLE, "artist_id": Scalar.TEXT, "artist_name": Scalar.TEXT, "artist_data": Scalar.TEXT,
+        "line": Scalar.WHOLE,
+    }  # fmt: skip
+    whole: ClassVar[Mapping[str, Type]] = {
+        "item_no": Scalar.WHOLE, "artist_id": Scalar.TEXT, "artist_name": Scalar.TEXT, "artist_data": Scalar.TEXT,
+        "response_text": Scalar.TEXT, "response_id": Scalar.TEXT, "created": Scalar.TEXT, "db_status": Scalar.TEXT,
+        "error": Scalar.TEXT, "outcome": Scalar.TEXT, "attempts": Scalar.WHOLE, "code": Scalar.TEXT,
+        "error_code": Scalar.TEXT, "line": Scalar.WHOLE, "model": Scalar.TEXT, "prompt": Scalar.TEXT,
+        "usage": {"input_tokens": Scalar.WHOLE, "output_tokens": Scalar.WHOLE},
+    }  # fmt: skip
+    short = ("artist_id", "db_status", "response_id", "error")
 
     def begin(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled | Dialogue]:
         """A bio asked for, unless it is there (skip-existing) or the artist is not (on-missing=error)."""
         known = self._known(db, items, options)
-        return {item.number: known.get(item.number) or self._ask(item.input) for item in items}
+        return {item.number: known.get(item.number) or self.ask(item.input) for item in items}
 
     def _known(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled]:
         if not options.writes_domain or not (options.skip_existing or options.on_missing is OnMissing.ERROR):
@@ -136,18 +82,12 @@ class Artists:
                 )
         return settled
 
-    def _ask(self, row: Input) -> Dialogue:
+    def ask(self, row: Input) -> Dialogue:
+        """A bio, in one call."""
         answer = yield self._prompt.render(artist_name=row["artist_name"], artist_data=row["artist_data"])
         if isinstance(answer, Failure):
             return answer
         return Settled(outcome=Outcome.ENRICHED, result=self._result(cast(TextAnswer, answer)))
-
-    def recall(self, db: Database, requests: Sequence[Any]) -> dict[Any, Answer]:
-        """Nothing: every bio is asked for."""
-        return {}
-
-    def remember(self, db: Database, answers: Mapping[Any, Answer]) -> None:
-        """Nothing is kept beside the ledger."""
 
     def estimate(self, request: Any) -> Estimate:
         """Every byte a token, the whole output limit used."""
@@ -241,8 +181,8 @@ class Artists:
             "prompt": result["prompt"],
         }
 
-    @staticmethod
-    def told(line: Input) -> Told | None:
+    @classmethod
+    def told(cls, line: Input) -> Told | None:
         """A bio by its words, or in short lines by the id of the answer it came with."""
         if "artist_id" not in line:
             return None
@@ -251,7 +191,19 @@ class Artists:
         value = line.get(field)
         if isinstance(value, str) and (value := clean(value)):
             answer = {name: value}
-        return Told(key=_key_of(line["artist_id"]), answer=answer, says=next(iter(answer.values())) if answer else "")
+        return Told(key=key_of(line["artist_id"]), answer=answer, says=next(iter(answer.values())) if answer else "")
+
+    @classmethod
+    def recognises(cls, sample: Sample) -> bool:
+        """A header that names its columns, or artists from the first line on."""
+        return sample.names_columns_of(cls.rows) or sample.has_rows_of(cls.rows)
+
+    @classmethod
+    def foretell(cls, files: Sequence[Path], settings: Settings) -> Foretold:
+        """What bios for the rows of files cost."""
+        from shared.pipelines.artists.foretelling import foretold
+
+        return foretold(files, settings)
 
     @property
     def configuration(self) -> str:
@@ -329,18 +281,3 @@ def _effect(row: Input, options: Options) -> str:
         "'…', '…', '…', '…') ON CONFLICT (id) DO UPDATE SET bio = excluded.bio, response_id = excluded.response_id, "
         f"model = excluded.model, prompt = excluded.prompt{kept}"
     )
-
-
-_NEEDED = "artist_id, artist_name and, if there is any, artist_data"
-
-
-def _invalid(error: ValidationError) -> InvalidRow:
-    fault = error.errors()[0]
-    column = str(fault["loc"][0])
-    if column == "artist_name":
-        return InvalidRow(
-            column=column, code="input.empty_name", reason="artist_name is empty; give the artist's name."
-        )
-    shown = clean(str(fault["input"]))[:60]
-    reason = f"artist_id {shown!r} is not a UUID, such as 5b11f4ce-a62d-471e-81fc-a69a8278c7da."
-    return InvalidRow(column=column, code="input.bad_uuid", reason=reason)

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uuid import UUID
 
-from shared.config import Settings
+from shared.columns import Scalar, Type
 from shared.errors import InputError
 from shared.film_search import SEARCHES, Override, find_film
 from shared.forecasts import Forecast, Preview, Range
 from shared.letterboxd import Kind, kind_of_header
 from shared.options import Options
 from shared.paging import by_number
-from shared.pipelines.base import Dialogue, Estimate, Form, Grouping, Input, Settled, Told, Upstream
-from shared.pipelines.exports import Exports
-from shared.pipelines.letterboxd_forms import LetterboxdForm, forms
+from shared.pipelines.base import Dialogue, Form, Input, Pipeline, Service, Settled, Told, Upstream
+from shared.pipelines.movies.exports import Exports
+from shared.pipelines.movies.forms import LetterboxdForm, forms
 from shared.states import Outcome
 from shared.text import clean
-from shared.upstreams.base import Answer, Failure, JsonAnswer
+from shared.upstreams.base import Answer, JsonAnswer
 from shared.upstreams.tmdb import DEFAULT_BASE_URL, AlternativeTitles, Details, Request, Search, TmdbUpstream
 
 if TYPE_CHECKING:
     from shared.db import Database, Row
     from shared.items import Item
+    from shared.samples import Sample
 
 # What of a film's facts has a column of its own in table movies.
 _COLUMNS = (
     "tmdb_id", "imdb_id", "tmdb_rating", "tmdb_votes", "genres", "directors", "cast", "runtime", "original_title",
     "original_language", "release_date", "overview", "poster_path",
+)  # fmt: skip
+_TEXT, _WHOLE, _NUMBER, _TRUTH = Scalar.TEXT, Scalar.WHOLE, Scalar.NUMBER, Scalar.TRUTH
+_DIARY: Type = {
+    "watched_date": _TEXT, "logged_date": _TEXT, "rating": _NUMBER, "rewatch": _TRUTH, "tags": [_TEXT],
+}  # fmt: skip
+_CANDIDATE: Type = {
+    "tmdb_id": _WHOLE, "title": _TEXT, "original_title": _TEXT, "release_date": _TEXT, "year": _WHOLE,
+    "popularity": _NUMBER, "score": _NUMBER, "reason": _TEXT,
+}  # fmt: skip
+_LINE: Mapping[str, Type] = {
+    "item_no": _WHOLE, "kind": _TEXT, "letterboxd_uri": _TEXT, "title": _TEXT, "year": _WHOLE, "outcome": _TEXT,
+    "code": _TEXT, "parent": _WHOLE, "rating": _NUMBER, "watched_date": _TEXT, "logged_date": _TEXT, "liked": _TRUTH,
+    "in_watchlist": _TRUTH, "tags": [_TEXT], "diary": [_DIARY], "tmdb_id": _WHOLE, "imdb_id": _TEXT, "genres": [_TEXT],
+    "directors": [_TEXT], "cast": [{"name": _TEXT, "role": _TEXT}], "runtime": _WHOLE, "original_title": _TEXT,
+    "original_language": _TEXT, "release_date": _TEXT, "tmdb_rating": _NUMBER, "tmdb_votes": _WHOLE, "overview": _TEXT,
+    "poster_path": _TEXT, "match": {"method": _TEXT, "score": _NUMBER}, "candidates": [_CANDIDATE],
+    "from_cache": _TRUTH, "db_status": _TEXT, "error": _TEXT, "error_code": _TEXT, "attempts": _WHOLE, "line": _WHOLE,
+}  # fmt: skip
+_OF_THE_RECORD = (
+    "item_no", "kind", "letterboxd_uri", "title", "year", "parent", "rating", "watched_date", "logged_date", "liked",
+    "in_watchlist", "tags", "diary", "line",
 )  # fmt: skip
 REQUEST_SECONDS = 0.2  # TMDB answers within about so long
 # Finds the columns of a file whose kind its name does not tell.
@@ -40,19 +62,22 @@ _ANY = LetterboxdForm(
 )
 
 
-class Movies:
+class Movies(Pipeline):
     """The movies pipeline; the upstream client is made when first asked for."""
 
     slug = "movies"
-    needs: tuple[str, ...] = ("TMDB_API_TOKEN",)
-    paid = False
+    title = "Films: a Letterboxd export, and what TMDB knows of each film"
+    service = Service(called="TMDB", stand_in="tmdb", key="TMDB_API_TOKEN")
+    needs = ("TMDB_API_TOKEN",)
+    accepts = (".csv", ".zip")
+    grouping = Exports()
+    known_by = "the columns of a Letterboxd export"
     caches = True
     tells_more = True
-    grouping: Grouping | None = Exports()
-    configuration = ""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    heeds = frozenset({"watchlist"})
+    of_the_row: ClassVar[Mapping[str, Type]] = {name: _LINE[name] for name in _OF_THE_RECORD}
+    whole = _LINE
+    short = ("item_no", "letterboxd_uri", "tmdb_id", "db_status", "error")
 
     def form(self, part: str, header: Sequence[str] | None) -> Form:
         """The form of that kind of file; a file under a name of its own is what its header says."""
@@ -95,14 +120,6 @@ class Movies:
         if kept:
             db.rows("remember_answers", answers=kept, days=self._settings.tmdb_cache_days)
 
-    def estimate(self, request: Any) -> Estimate:
-        """Nothing: TMDB counts requests alone."""
-        return Estimate()
-
-    def cost(self, answer: Answer | Failure) -> int:
-        """Nothing."""
-        return 0
-
     def forecast(self, db: Database, session: UUID, options: Options) -> Forecast:
         """A search and the details for each film whose search is not remembered."""
         pages = list(by_number(db, "movies_forecast", session=session))
@@ -136,8 +153,8 @@ class Movies:
             case _:
                 return None
 
-    @staticmethod
-    def told(line: Input) -> Told | None:
+    @classmethod
+    def told(cls, line: Input) -> Told | None:
         """A film by its URI, or its title and year where it has none, and the film of TMDB's it is; perhaps none."""
         if "letterboxd_uri" not in line:
             return None
@@ -148,6 +165,11 @@ class Movies:
         if isinstance(tmdb_id, int) and 0 < tmdb_id < 1 << 63:
             return Told(key=_film_of(line), answer={"tmdb_id": tmdb_id}, says=f"TMDB {tmdb_id}")
         return Told(key=_film_of(line), answer={"tmdb_id": None} if looked_for else None, says="no film of TMDB's")
+
+    @classmethod
+    def recognises(cls, sample: Sample) -> bool:
+        """An archive, a folder, or a header of Letterboxd's."""
+        return sample.folder or sample.ending == ".zip" or kind_of_header(sample.header) is not None
 
     @property
     def upstream(self) -> Upstream:

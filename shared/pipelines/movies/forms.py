@@ -1,8 +1,4 @@
-"""How a row of each file of a Letterboxd export reads: its cells as an item's input, or why they are none.
-
-It stands among the pipelines and not beside `shared.letterboxd` because it makes their rows: importing
-`shared.pipelines` loads the pipeline that imports this.
-"""
+"""How a row of each file of a Letterboxd export reads: its cells as an item's input, or why they are none."""
 
 from __future__ import annotations
 
