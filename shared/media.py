@@ -51,6 +51,11 @@ def place_of(url: str) -> tuple[str, str] | None:
     return (bucket, name) if url.startswith("gs://") and bucket and slash and name else None
 
 
+def usable_type(told: str) -> str:
+    """The content type a host told, if it has the form of one; else that of any bytes."""
+    return told if _TYPE(told) else "application/octet-stream"
+
+
 class MediaBucket:
     """Keeps files in a bucket; `client` gives the storage library's client of this process."""
 
@@ -67,7 +72,7 @@ class MediaBucket:
         first = next(blocks, b"")
         second = next(blocks, None)
         digest.update(first)
-        kind = content_type if _TYPE(content_type) else "application/octet-stream"
+        kind = usable_type(content_type)
         with _judged():
             if second is None:
                 return self._keep_small(first, digest.hexdigest(), kind)
@@ -75,14 +80,15 @@ class MediaBucket:
 
     def _keep_small(self, content: bytes, digest: str, content_type: str) -> Kept:
         blob = self._blob(object_name(digest))
-        if not blob.exists(timeout=TIMEOUT):
-            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT)
+        if not blob.exists(timeout=TIMEOUT, retry=_retry()):
+            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT, retry=_retry())
         return self._kept(digest, len(content))
 
     def _keep_large(self, first: bytes, rest: Iterable[bytes], digest: Any, content_type: str) -> Kept:
         incoming = self._blob(f"{INCOMING}{uuid4()}")
         size = len(first)
-        with incoming.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True) as writer:
+        opened = incoming.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=_retry())
+        with opened as writer:
             writer.write(first)
             for block in rest:
                 digest.update(block)
@@ -111,6 +117,13 @@ class MediaBucket:
 
     def _kept(self, digest: str, size: int) -> Kept:
         return Kept(sha256=digest, size=size, url=f"gs://{self._name}/{object_name(digest)}")
+
+
+def _retry() -> Any:
+    """Tries for 30 s while the store is away; the library would for 120."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(TIMEOUT)
 
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:

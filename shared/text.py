@@ -10,6 +10,11 @@ def clean(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
+def visible(text: str) -> str:
+    """The text in one line, without what cannot be seen or would move a terminal's cursor; for words of strangers."""
+    return " ".join(clean("".join(letter if letter.isprintable() else " " for letter in text)).split())
+
+
 def shortened(text: str, limit: int = 500) -> str:
     """The text cleaned and cut to `limit` characters, for messages people read."""
     text = clean(text)

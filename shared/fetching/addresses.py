@@ -35,6 +35,7 @@ _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)").fullmatch
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*").fullmatch  # a last label of this kind makes a host an IPv4 address
 _PLAIN_IPV4: Final = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})").fullmatch
 _PATTERN: Final = re.compile(r"(\*\.)?(\[[0-9a-f:.]+\]|[^\s:/@*\[\]]+)(?::([0-9]{1,5}))?").fullmatch
+_OF_A_COUNTRY: Final = re.compile(r"(?:[a-z0-9-]+\.)*google\.com\.[a-z]{2}").fullmatch  # Google's own, google.com.au
 _NOT_PUBLIC: Final = frozenset({"localhost", "local", "internal", "intranet", "lan", "home", "corp", "arpa", "onion"})
 # What Latin letters are passed off with. Not all there are (Unicode lists thousands): those that look alike in print.
 _LOOKS_LIKE: Final = str.maketrans(
@@ -166,7 +167,7 @@ class Hosts:
         for name in sorted(known):
             if skeleton == _skeleton(name) or skeleton.endswith(f".{_skeleton(name)}"):
                 return name
-            if f".{host}.".find(f".{name}.") >= 0:
+            if f".{name}." in f".{host}." and not _OF_A_COUNTRY(host):
                 return name
         return None
 
@@ -219,6 +220,8 @@ def _host(written: str) -> str:
         return _ipv6(written[1:-1])
     if not written:
         raise refused("the link names no host")
+    if len(written) > 253:
+        raise refused("the link's host is longer than hosts are")
     name = written.lower()
     if not name.isascii():
         name = _in_ascii(name)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.errors import FetchError
-from shared.text import shortened
+from shared.text import shortened, visible
 from shared.upstreams.base import ErrorClass, Failure
 
 
@@ -39,6 +39,7 @@ class Cause(StrEnum):
     SERVER = "server"
     REJECTED = "rejected"
     BAD_CREDENTIALS = "bad_key"
+    FAULT = "fault"
     STORE_DOWN = "storage"
     STORE_REFUSES = "media_bucket"
 
@@ -87,6 +88,7 @@ MEANINGS: Final[dict[Cause, Meaning]] = {
     Cause.SERVER: Meaning(_T, "The host had an error of its own; it is tried again"),
     Cause.REJECTED: Meaning(_P, "The host refuses the request"),
     Cause.BAD_CREDENTIALS: Meaning(_S, "Google does not accept GOOGLE_DRIVE_API_KEY for Drive; mend it, then resume"),
+    Cause.FAULT: Meaning(_T, "Fetching it broke Rowlift itself; the log has the traceback, report it"),
     Cause.STORE_DOWN: Meaning(_T, "The media bucket cannot be reached; it is tried again"),
     Cause.STORE_REFUSES: Meaning(
         _S, "The media bucket takes no objects; check MEDIA_BUCKET and its grants, then resume"
@@ -115,5 +117,6 @@ def failure_of(error: FetchError) -> Failure:
     """The failure an error is told as."""
     meaning = MEANINGS[Cause(error.cause)]
     wait = (error.retry_after or meaning.wait) if meaning.again else None
-    message = f"{meaning.advice}. {error}" if str(error) else meaning.advice
+    said = visible(str(error))
+    message = f"{meaning.advice}. {said}" if said else meaning.advice
     return Failure(kind=meaning.kind, code=code_of(Cause(error.cause)), message=shortened(message), retry_after=wait)

@@ -71,7 +71,7 @@ def _published(desk: Desk, fetch: Fetch, *, as_text: bool, until: float) -> dict
 
 def _kept(desk: Desk, fetch: Fetch, url: str, expected: str, *, until: float) -> dict[str, Any]:
     with desk.fetcher.open(url, until=until) as file:
-        if file.looks_like_html():
+        if file.is_page():
             raise judge_page(Page(file.text(MOST)), file.address.host)
         original = names.from_disposition(file.headers.get("content-disposition", ""))
         original = original or f"{fetch.link.id}.{names.ending(expected)}"

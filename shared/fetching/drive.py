@@ -31,6 +31,7 @@ MOST_LISTED: Final = 10_000
 _FOLDER: Final = "application/vnd.google-apps.folder"
 _SHORTCUT: Final = "application/vnd.google-apps.shortcut"
 _FIELDS: Final = "id,name,mimeType,size,md5Checksum,resourceKey,shortcutDetails"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII).fullmatch
 _ASKED: Final = 5  # pages of confirmation in a row
 
 
@@ -42,6 +43,8 @@ class Drive:
 
     def fetch(self, fetch: Fetch, *, until: float) -> dict[str, Any]:
         """The file of a link, or what a folder holds; raises FetchError."""
+        if not _PLAIN(fetch.link.id or "") or not _PLAIN(fetch.link.resource_key or "-"):
+            raise FetchError(Cause.REFUSED_LINK, "ids and keys of Drive are of letters, digits, _ and -")
         if fetch.what is What.LISTING:
             return self._listed(fetch.link, until=until)
         return self._through_api(fetch, until=until) if self._key else self._public(fetch, until=until)
@@ -54,7 +57,7 @@ class Drive:
         for _ in range(_ASKED):
             ask = Ask(headers={"Cookie": cookies} if cookies else None)
             with self._desk.fetcher.open(url, ask, until=until, any_status=True) as file:
-                if not file.looks_like_html():
+                if not file.is_page():
                     check_status(file)
                     return keep_file(self._desk, fetch, file)
                 url = _confirmed(file)
@@ -129,7 +132,7 @@ def _confirmed(file: File) -> str:
 
 def _entry(entry: Any) -> Link | None:
     """What a folder's entry leads to."""
-    if not isinstance(entry, dict) or not re.fullmatch(r"[A-Za-z0-9_-]{5,100}", str(entry.get("id", ""))):
+    if not isinstance(entry, dict) or not _PLAIN(str(entry.get("id", ""))):
         return None
     known, kind = str(entry["id"]), str(entry.get("mimeType", ""))
     if kind == _SHORTCUT and isinstance(details := entry.get("shortcutDetails"), dict):

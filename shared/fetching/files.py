@@ -9,7 +9,7 @@ from typing import Any
 from shared.fetching import names
 from shared.fetching.transfer import Fetcher
 from shared.fetching.wanted import Fetch, What
-from shared.media import Media
+from shared.media import Media, usable_type
 from shared.text import clean
 
 
@@ -44,11 +44,11 @@ class Desk:
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The answer for a file whose pieces are these; raises FetchError."""
-        kept = self.media.keep(pieces, content_type)
+        kept = self.media.keep(pieces, usable_type(content_type))
         name = names.named(self.templates.of(fetch.what), _fields(fetch, original, content_type, metadata or {}))
         return {
             "filename": clean(name),
-            "content_type": clean(content_type) or "application/octet-stream",
+            "content_type": usable_type(content_type),
             "file_size_bytes": kept.size,
             "sha256": kept.sha256,
             "cloud_storage_url": kept.url,

@@ -14,6 +14,7 @@ from shared.fetching.pages import MOST, Page
 from shared.fetching.transfer import File, check_status
 from shared.text import shortened
 
+_WORDS: Final = 4_000  # letters of a page that are looked at
 # Words of Drive's pages, in the order they are looked for.
 _PAGES: Final = (
     (re.compile(r"too many users have viewed or downloaded|quota exceeded", re.I), Cause.QUOTA),
@@ -67,7 +68,7 @@ def judge_api(file: File) -> None:
 
 def judge_page(page: Page, host: str) -> FetchError:
     """The error that a page in place of a file stands for."""
-    words = f"{page.title}\n{page.text}"
+    words = f"{page.title}\n{page.text}"[:_WORDS]
     cause = next((cause for pattern, cause in _PAGES if pattern.search(words)), Cause.NO_FILE)
     said = shortened(page.title.strip() or page.text.partition("\n")[0], 120)
     return FetchError(cause, f"{host} says: {said}" if said else f"{host} sent an empty page")

@@ -20,7 +20,7 @@ def fetch_file(desk: Desk, fetch: Fetch, *, until: float) -> dict[str, Any]:
     """The file a link leads to; raises FetchError, also for a page in place of the file the link names."""
     with desk.fetcher.open(fetch.link.url, until=until) as file:
         asked = desk.fetcher.web.hosts.read(fetch.link.url).target.partition("?")[0]
-        if file.looks_like_html() and not _PAGE(asked):
+        if file.is_page() and not _PAGE(asked):
             raise FetchError(Cause.NO_FILE, f"{file.address.host} sent a page for {names.safe_name(asked)}")
         return keep_file(desk, fetch, file)
 

@@ -33,9 +33,9 @@ _BY_STATUS: Final[Mapping[int, Cause]] = {
 class File:
     """A file that was opened: what its host says of it, and its pieces."""
 
-    def __init__(self, fetcher: Fetcher, reply: Reply, ask: Ask, until: float, most: int, stack: ExitStack) -> None:
-        self._fetcher, self._ask, self._until, self._most, self._stack = fetcher, ask, until, most, stack
-        self._reply = reply
+    def __init__(self, fetcher: Fetcher, reply: Reply, until: float, most: int, stack: ExitStack) -> None:
+        self._fetcher, self._until, self._most, self._stack = fetcher, until, most, stack
+        self._reply, self._ask = reply, reply.asked
         self.address = reply.address
         self.status, self.headers, self.set_cookies = reply.status, reply.headers, reply.set_cookies
         self.content_type, self.length = reply.content_type, reply.length
@@ -67,6 +67,10 @@ class File:
             if len(found) >= most:
                 break
         return bytes(found[:most]).decode("utf-8", "replace")
+
+    def is_page(self) -> bool:
+        """Whether it is a web page in place of a file: one that is not sent to be saved."""
+        return self.looks_like_html() and not self.headers.get("content-disposition", "").lower().startswith("attach")
 
     def looks_like_html(self) -> bool:
         """Whether it is a web page, by what it says of itself or by how it begins."""
@@ -148,7 +152,7 @@ class Fetcher:
                 raise FetchError(Cause.REJECTED, f"{reply.address.host} sends it packed ({packed[:20]}), unasked")
             if reply.length is not None and reply.length > self.most_bytes:
                 raise FetchError(Cause.TOO_LARGE, f"it has {reply.length} bytes, {self.most_bytes} are allowed")
-            yield File(self, reply, ask, until, self.most_bytes, stack)
+            yield File(self, reply, until, self.most_bytes, stack)
 
 
 def check_status(reply: Reply | File) -> None:

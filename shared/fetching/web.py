@@ -61,8 +61,9 @@ PLAIN: Final = Ask()
 class Reply:
     """A host's answer: its body is read once, in pieces."""
 
-    def __init__(self, address: Address, answer: httpcore2.Response) -> None:
+    def __init__(self, address: Address, ask: Ask, answer: httpcore2.Response) -> None:
         self.address, self._answer = address, answer
+        self.asked = ask  # what this host was sent, after redirects
         self.status = answer.status
         self.headers: dict[str, str] = {}
         self.set_cookies: list[str] = []
@@ -130,7 +131,7 @@ class Web:
                 if target is None:
                     yield reply
                     return
-            following = self._following(target, address)
+            following = self._following(_as_written(target), address)
             ask = _redirected(ask, reply.status, leaves=_origin(following) != _origin(address))
             address = following
             if (ask.method, address.url) in seen:
@@ -168,7 +169,7 @@ class Web:
                     connection = self._connect(address, until)
                     connection.clock.deadline = until
                     answer = connection.http.handle_request(self._request(address, ask))
-            yield Reply(address, answer)
+            yield Reply(address, ask, answer)
         finally:
             if answer is not None:
                 _close_quietly(answer)
@@ -318,6 +319,14 @@ def _redirected(ask: Ask, status: int, *, leaves: bool) -> Ask:
         return Ask(method=ask.method, headers=headers, body=ask.body)
     kept = {name: value for name, value in headers.items() if name.lower() != "content-type"}
     return Ask(method="HEAD" if ask.method == "HEAD" else "GET", headers=kept)
+
+
+def _as_written(target: str) -> str:
+    """A redirect's target as the host wrote it: headers come as Latin-1, and hosts write UTF-8."""
+    try:
+        return target.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return target
 
 
 def _origin(address: Address) -> tuple[str, str, int]:

@@ -20,13 +20,13 @@ from shared.fetching.settings import FORMAT, LANGUAGES
 from shared.fetching.wanted import Fetch, What
 from shared.fetching.web import Ask
 from shared.links import Kind, Link, parse_link
-from shared.text import clean, shortened
+from shared.text import clean, shortened, visible
 
 if TYPE_CHECKING:
     from shared.fetching.youtube_network import Extractor
 
 MOST_LISTED: Final = 5_000
-MOST_CAPTIONS: Final = 32 * 1024 * 1024
+MOST_CAPTIONS: Final = 4 * 1024 * 1024
 _VIDEO_ID: Final = re.compile(r"[A-Za-z0-9_-]{11}").fullmatch
 
 # Words of YouTube's refusals as yt-dlp passes them on; it has no codes for them. The first line that fits decides.
@@ -82,7 +82,7 @@ class YouTube:
         kept_back = {"accept-encoding", "host", "cookie"}
         ask = Ask(headers={name: value for name, value in headers.items() if name.lower() not in kept_back})
         with self._desk.fetcher.open(url, ask, until=until) as file:
-            if file.looks_like_html():
+            if file.is_page():
                 raise FetchError(Cause.NO_FILE, f"{file.address.host} sent a page for the video")
             ending = clean(str(info.get("ext") or "mp4"))
             content_type = file.content_type or f"video/{ending}"
@@ -111,7 +111,10 @@ class YouTube:
         info = self._asked(url, params, until=until)
         ids = [str(entry.get("id")) for entry in info.get("entries") or () if isinstance(entry, dict)]
         links = [parse_link(f"https://www.youtube.com/watch?v={one}") for one in dict.fromkeys(ids) if _VIDEO_ID(one)]
-        return {"links": links, "metadata": {"title": clean(str(info.get("title") or "")), "listed": len(links)}}
+        return {
+            "links": links,
+            "metadata": {"title": visible(str(info.get("title") or ""))[:500], "listed": len(links)},
+        }
 
     def _about(self, link: Link, params: Mapping[str, Any], *, until: float) -> dict[str, Any]:
         if not _VIDEO_ID(link.id or ""):
@@ -153,7 +156,7 @@ def _judged(extractor: Extractor, url: str) -> dict[str, Any]:
 
 def judge(said: str) -> FetchError:
     """The error a message of yt-dlp's stands for."""
-    said = re.sub(r"\x1b\[[0-9;]*m", "", said).removeprefix("ERROR: ")
+    said = re.sub(r"\x1b\[[0-9;]*m", "", said[:2_000]).removeprefix("ERROR: ")
     cause = next((cause for words, cause in _WORDS if words.search(said)), Cause.SITE_CHANGED)
     return FetchError(cause, f"YouTube: {shortened(re.split(r'; please report|[.] (?:See|Use) ', said)[0], 250)}")
 
@@ -170,7 +173,7 @@ def about_video(info: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a video's facts."""
     kept = ("title", "channel", "channel_id", "upload_date", "duration", "format_id", "width", "height")
     facts = {name: info[name] for name in kept if isinstance(info.get(name), str | int | float)}
-    return {name: clean(value)[:500] if isinstance(value, str) else value for name, value in facts.items()}
+    return {name: visible(value)[:500] if isinstance(value, str) else value for name, value in facts.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

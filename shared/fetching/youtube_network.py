@@ -10,6 +10,7 @@ import time
 from typing import Any, Final
 
 from yt_dlp import YoutubeDL
+from yt_dlp.globals import plugin_dirs
 from yt_dlp.networking import Request, RequestDirector, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
@@ -19,7 +20,7 @@ from shared.fetching.pace import Pace
 from shared.fetching.transfer import status_error
 from shared.fetching.web import Ask, Web
 
-MOST: Final = 16 * 1024 * 1024  # of one answer; a watch page has about one
+MOST: Final = 8 * 1024 * 1024  # of one answer; a watch page has about one
 _KEPT_BACK: Final = frozenset({"host", "connection", "content-length", "accept-encoding", "transfer-encoding"})
 
 
@@ -83,6 +84,7 @@ class Extractor(YoutubeDL):  # type: ignore[misc]
     """yt-dlp without disk, other programs, plugins or any network but ours."""
 
     def __init__(self, params: dict[str, Any], web: Web, pace: Pace, until: float) -> None:
+        plugin_dirs.value = []  # read when the first of these is made
         self._guard: tuple[Web, Pace, float] = (web, pace, until)
         super().__init__({**_PARAMS, **params, "logger": Silent()}, auto_init=True)
 

@@ -20,6 +20,7 @@ from shared.fetching.wanted import Fetch, What
 from shared.fetching.web import Web
 from shared.fetching.youtube import Choice, YouTube
 from shared.links import Kind, Provider
+from shared.logs import log
 from shared.media import Media
 from shared.upstreams.base import Failure, JsonAnswer
 
@@ -54,6 +55,9 @@ class WebUpstream:
             return JsonAnswer(body=self._way(request)(request, until))
         except FetchError as error:
             return failure_of(_placed(error, request))
+        except Exception as error:  # what one link brings to light is not to pass for an upstream that is away
+            log("ERROR", "Unforeseen error in a fetch", error=error)
+            return failure_of(FetchError(Cause.FAULT, type(error).__name__))
 
     def close(self) -> None:
         """Close this process's connections."""

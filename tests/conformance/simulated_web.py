@@ -75,12 +75,17 @@ class SimulatedWebServer:
         self, what: What, url: str, *, row_id: str = "7", timeout: float = 30.0, **settings: Any
     ) -> JsonAnswer | Failure:
         """What a fetch comes to; every host may be asked unless `settings` say otherwise."""
+        fetch = Fetch(what=what, link=parse_link(url), row_id=row_id)
+        return self.upstream(**settings).call(fetch, timeout=timeout)
+
+    def upstream(self, **settings: Any) -> WebUpstream:
+        """The upstream with these settings."""
         chosen = {"hosts": "*", "per_second": 1_000.0, **settings}
         key = tuple(sorted(chosen.items()))
         if key not in self._upstreams:
             made = FetchSettings(stand_in=self.url, **chosen)
             self._upstreams[key] = WebUpstream(made, self.media)
-        return self._upstreams[key].call(Fetch(what=what, link=parse_link(url), row_id=row_id), timeout=timeout)
+        return self._upstreams[key]
 
     def body(self, what: What, url: str, **rest: Any) -> dict[str, Any]:
         """What a good fetch answers."""

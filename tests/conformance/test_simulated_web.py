@@ -6,15 +6,19 @@ this.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.local.upstreams.web_files import content
-from shared.fetching.wanted import What
-from shared.links import Kind, Provider
-from shared.upstreams.base import ErrorClass
+from shared.fetching.wanted import Fetch, What
+from shared.links import Kind, Provider, parse_link
+from shared.upstreams.base import ErrorClass, Failure
 from tests.conformance.simulated_web import SimulatedWebServer
 
 VIDEO = "https://youtu.be/dQw4w9WgXcQ"
@@ -100,6 +104,55 @@ class TestYouTube:
         assert web.failure(What.VIDEO, VIDEO).code == "upstream.busy"
 
 
+class TestYtDlp:
+    """It has no network, disk, program or plugin beside what it is given."""
+
+    def test_runs_no_program_writes_nothing_and_connects_nowhere(
+        self, web: SimulatedWebServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        import socket
+        import subprocess
+
+        from yt_dlp.globals import plugin_ies
+
+        connected: list[tuple[str, int]] = []
+        connect, real_open = socket.create_connection, builtins.open
+
+        def counted(address: tuple[str, int], *rest: Any, **more: Any) -> socket.socket:
+            connected.append(address)
+            return connect(address, *rest, **more)
+
+        def reading(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+            assert not set(mode) & set("wax+"), file
+            return real_open(file, mode, *rest, **more)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(subprocess.Popen, "__init__", lambda *_, **__: pytest.fail("a program was run"))
+        monkeypatch.setattr(socket, "getaddrinfo", _only_this_machine)
+        monkeypatch.setattr(socket, "create_connection", counted)
+        monkeypatch.setattr(builtins, "open", reading)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        for what, url in ((What.VIDEO, VIDEO), (What.TRANSCRIPT, VIDEO), (What.LISTING, PLAYLIST)):
+            web.body(what, url, at_once=3)  # an upstream of its own, with no connections yet
+        connected_to = {f"http://{host}:{port}" for host, port in connected}
+        assert connected_to == {web.url}
+        assert list(tmp_path.iterdir()) == []
+        assert plugin_ies.value == {}
+
+    def test_an_id_leads_to_its_video_and_to_nothing_else(self, web: SimulatedWebServer) -> None:
+        for url in ("https://www.youtube.com/watch?v=http://x", "https://youtu.be/..%2f..%2fabc", "youtube://a/b"):
+            assert web.failure(What.VIDEO, url).code in ("upstream.refused_link", "upstream.unsupported")
+        assert web.asked() == {}
+
+
+def _only_this_machine(host: str, port: int, *rest: Any, **more: Any) -> Any:
+    import socket
+
+    assert host == "127.0.0.1", f"{host} was resolved"
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+
 class TestDrive:
     def test_a_public_file(self, web: SimulatedWebServer) -> None:
         body = web.body(What.FILE, drive())
@@ -141,6 +194,19 @@ class TestDrive:
     @pytest.mark.parametrize(("mark", "code"), [("PRIVATE", "private"), ("DELETED", "deleted"), ("QUOTA", "quota")])
     def test_refusals_of_the_api(self, web: SimulatedWebServer, mark: str, code: str) -> None:
         assert web.failure(What.FILE, drive(mark), drive_key="a-key").code == f"upstream.{code}"
+
+    @pytest.mark.parametrize(
+        "odd", [{"id": "1' or '1'='1"}, {"id": "../x"}, {"resource_key": "a\r\nX: y"}, {"resource_key": "€"}]
+    )
+    def test_ids_and_keys_are_nothing_but_that(self, web: SimulatedWebServer, odd: dict[str, str]) -> None:
+        for key in ("", "a-key"):
+            upstream = web.upstream(drive_key=key)
+            link = replace(parse_link(FOLDER), **odd)  # type: ignore[arg-type]
+            for what in (What.FILE, What.LISTING):
+                failure = upstream.call(Fetch(what=what, link=link), timeout=10)
+                assert isinstance(failure, Failure)
+                assert failure.code == "upstream.refused_link"
+        assert web.asked() == {}
 
     def test_a_wrong_key_holds_the_session(self, web: SimulatedWebServer) -> None:
         failure = web.failure(What.FILE, drive(), drive_key="wrong")
@@ -224,6 +290,14 @@ class TestPlainFiles:
         web.behave(named={"1mb": "cut:2"}, ranges=False)
         failure = web.failure(What.FILE, PLAIN)
         assert (failure.code, failure.kind) == ("upstream.network", ErrorClass.TRANSIENT)
+
+
+def test_a_link_that_breaks_rowlift_itself_is_no_sign_that_the_web_is_away(
+    web: SimulatedWebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.upstreams.web.fetch_file", lambda *_, **__: 1 / 0)
+    failure = web.failure(What.FILE, PLAIN)
+    assert (failure.code, failure.kind) == ("upstream.fault", ErrorClass.TRANSIENT)
 
 
 @pytest.mark.parametrize(

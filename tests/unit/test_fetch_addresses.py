@@ -73,6 +73,7 @@ def test_hosts_that_are_not_listed_are_refused(url: str) -> None:
         "https://ｙｏｕｔｕｂｅ.com/", "https://youtube。com/", "http://１２７.0.0.1/", "https://%79outube.com/",
         "https://-youtube.com/", "https://youtube.com\u202e/", "https://you tube.com/", "https://[::1", "https://[x]/",
         "https://[fe80::1%25eth0]/", "https://[fe80::1%eth0]/", "https://youtube.com/" + "a" * 9_000,
+        "https://" + "ä" * 3_000 + "/",
     ],
 )  # fmt: skip
 def test_links_with_a_second_reading_are_refused(url: str) -> None:
@@ -92,7 +93,8 @@ def test_numbers_in_disguise_are_refused(host: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["https://yоutube.com/", "https://youtubе.com/", "https://xn--yutube-wqf.com/", "https://www.gооgle.com/",
-     "https://drive.google.com.evil.net/", "https://youtube.com.evil.org/", "https://y0utube.com/", "https://ɡoogle.com/"],
+     "https://drive.google.com.evil.net/",
+     "https://google.com.evil/", "https://youtube.com.evil.org/", "https://y0utube.com/", "https://ɡoogle.com/"],
 )  # fmt: skip
 def test_look_alikes_are_refused_even_where_every_host_is_open(url: str) -> None:
     assert cause(OPEN, url) == Cause.REFUSED_HOST
@@ -105,6 +107,7 @@ def test_names_of_the_network_inside_are_refused_where_every_host_is_open(url: s
 
 def test_other_hosts_are_let_in_where_every_host_is_open() -> None:
     assert OPEN.read("https://münchen.example/ä b?q=ü").url == "https://xn--mnchen-3ya.example/%C3%A4%20b?q=%C3%BC"
+    assert OPEN.read("https://www.google.com.au/x").host == "www.google.com.au"  # Google's own
     assert OPEN.read("http://93.184.216.34/").host == "93.184.216.34"
 
 

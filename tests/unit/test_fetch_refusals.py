@@ -15,7 +15,7 @@ from shared.fetching.addresses import Address
 from shared.fetching.causes import MEANINGS, Cause, cause_of, code_of, failure_of, meaning_of
 from shared.fetching.google_errors import judge_api, judge_page
 from shared.fetching.pages import Page
-from shared.fetching.web import Reply
+from shared.fetching.web import PLAIN, Reply
 from shared.fetching.youtube import judge
 from shared.health import AWAY, RATE_LIMITED
 from shared.upstreams.base import ErrorClass
@@ -42,7 +42,7 @@ def reply(status: int, body: bytes) -> Any:
         def text(self, most: int) -> str:
             return self.read(most).decode()
 
-    return File(Address("https", "www.googleapis.com", 443, "/"), answer)
+    return File(Address("https", "www.googleapis.com", 443, "/"), PLAIN, answer)
 
 
 def told(record: dict[str, Any]) -> FetchError:
@@ -141,6 +141,10 @@ class TestTheTable:
             assert cause_of(code_of(cause)) is cause
             assert meaning_of(code_of(cause)) is MEANINGS[cause]
         assert cause_of(None) is cause_of("quota") is cause_of("upstream.x") is meaning_of("db.x") is None
+
+    def test_words_of_strangers_move_no_cursor(self) -> None:
+        message = failure_of(FetchError(Cause.NO_FILE, "a\x1b[2Jb\u202ec\nd\x00")).message
+        assert message.endswith(". a [2Jb c d")
 
     def test_a_wait_is_told_only_where_another_try_makes_sense(self) -> None:
         assert failure_of(FetchError(Cause.PRIVATE, retry_after=5)).retry_after is None

@@ -147,6 +147,42 @@ def test_nothing_secret_follows_a_redirect_to_another_host() -> None:
     assert seen[0]["accept-encoding"] == "identity"
 
 
+def test_nothing_secret_follows_when_the_other_host_s_answer_is_cut_and_read_on() -> None:
+    seen: list[set[str]] = []
+
+    def cuts(handler: Handler) -> None:
+        seen.append({name.lower() for name in handler.headers})
+        begin = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        head = {"ETag": '"x"', "Content-Length": str(len(BODY) - begin)}
+        if begin:
+            head["Content-Range"] = f"bytes {begin}-{len(BODY) - 1}/{len(BODY)}"
+        handler.begin(206 if begin else 200, **head)
+        handler.wfile.write(BODY[begin:] if begin else BODY[:1_000])
+        handler.hang_up()
+
+    secret = Ask(headers={"X-Goog-Api-Key": "k", "Cookie": "a=b"})
+    with (
+        serving(cuts) as other,
+        serving(lambda handler: handler.answer(b"", 302, Location=f"{other.url}/x")) as server,
+        fetcher_to(server, other).open(server.url, secret, until=soon()) as file,
+    ):
+        assert b"".join(file.pieces()) == BODY
+    assert len(seen) == 2
+    assert "range" in seen[1]
+    assert not (seen[0] | seen[1]) & {"x-goog-api-key", "cookie"}
+
+
+def test_a_redirect_written_in_utf_8_leads_where_it_says() -> None:
+    def behave(handler: Handler) -> None:
+        if handler.path != "/":
+            handler.answer(handler.path.encode())
+            return
+        handler.wfile.write("HTTP/1.1 302 Found\r\nLocation: /ü?é\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with serving(behave) as server, web_to(server).ask(server.url, until=soon()) as reply:
+        assert reply.read(100) == b"/%C3%BC?%C3%A9"
+
+
 def test_a_form_that_was_posted_is_not_posted_again_elsewhere() -> None:
     methods: list[str] = []
 
@@ -412,6 +448,15 @@ def test_the_head_of_a_file_can_be_looked_at_without_losing_it() -> None:
     ):
         assert file.looks_like_html()
         assert b"".join(file.pieces()) == page
+
+
+def test_a_page_that_is_sent_to_be_saved_is_a_file() -> None:
+    def behave(handler: Handler) -> None:
+        handler.answer(b"<html>", Content_Type="text/html", Content_Disposition="Attachment; filename=x.html")
+
+    with serving(behave) as server, fetcher_to(server).open(server.url, until=soon()) as file:
+        assert file.looks_like_html()
+        assert not file.is_page()
 
 
 class TestPace:
