@@ -70,7 +70,9 @@ function Found({ page, busy, heard, hear, asked }) {
       <td class="figure">${one.sound && one.status === "COMPLETED"
         ? html`<button class="small" aria-label=${`Play ${nameOf(one)}`} aria-pressed=${heard?.id === one.id}
             onClick=${() => hear(one)}>Play</button>`
-        : html`<span class="quiet">${one.status.toLowerCase()}</span>`}</td></tr>`)}</tbody></table>`;
+        : one.sound || one.status !== "COMPLETED"
+          ? html`<span class="quiet">${one.status.toLowerCase()}</span>`
+          : html`<a href=${one.audio_path} rel="noopener noreferrer" target="_blank" aria-label=${`Open ${nameOf(one)} where it lies`}>Open</a>`}</td></tr>`)}</tbody></table>`;
 }
 
 function Player({ track }) {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from shared.audio.kinds import ENDINGS, ending, kind_of
@@ -32,7 +33,7 @@ from shared.states import Outcome
 from shared.storage import CloudStore
 from shared.text import clean
 from shared.upstreams.base import Failure, JsonAnswer
-from shared.upstreams.sound import Probe, SoundUpstream
+from shared.upstreams.sound import Probe, ProbeLink, SoundUpstream
 
 if TYPE_CHECKING:
     from shared.db import Database
@@ -52,6 +53,7 @@ _OF_THE_ITEM: Mapping[str, Type] = {
 }  # fmt: skip
 LISTS = ("csv", "tsv", "txt")  # endings of files whose rows name sound files; every other object is one itself
 LONGEST_NAME = 1_024  # bytes, of an object
+LONGEST_LINK = 2_000
 SECONDS = 0.1  # a file is read within about so long
 # What a file says of itself, as it stands in table audio_tracks.
 SAID = (
@@ -62,7 +64,7 @@ _OBJECT = re.compile(r"gs://([a-z0-9][a-z0-9._-]+)/(.+)")
 
 
 class AudioForm:
-    """Rows that each name a sound file: gs://bucket/name, or the name of an object of the upload bucket."""
+    """Rows that each name a sound file: a link, gs://bucket/name, or the name of an object of the upload bucket."""
 
     columns: tuple[str, ...] = ("file",)
     required: tuple[str, ...] = ("file",)
@@ -79,8 +81,7 @@ class AudioForm:
         if not cell:
             return InvalidRow(column="file", code="input.empty_cell", reason="file is empty; name a sound file.")
         if cell.lower().startswith(("http://", "https://")):
-            reason = "Links are not read by this list; upload the file, or let pipeline assets fetch it."
-            return InvalidRow(column="file", code="input.link", reason=reason)
+            return _row_of_link(cell)
         found = _OBJECT.fullmatch(cell)
         bucket, name = (found[1], found[2]) if found else (self._home, cell)
         if (found is None and "://" in cell) or bucket not in self._open:
@@ -96,6 +97,18 @@ def row_of(bucket: str, name: str, generation: int | None) -> ValidRow | Invalid
         reason = f"{name[:60]!r} cannot be an object's name; give up to {LONGEST_NAME:,} bytes without line breaks."
         return InvalidRow(column="file", code="input.object_name", reason=reason)
     path = f"gs://{bucket}/{name}"
+    return _row(path, generation)
+
+
+def _row_of_link(url: str) -> ValidRow | InvalidRow:
+    """The row of a link; whether its host may be asked is found out then."""
+    if not url.isprintable() or " " in url or len(url.encode()) > LONGEST_LINK:
+        reason = f"{url[:60]!r} is no link; give up to {LONGEST_LINK:,} bytes without spaces."
+        return InvalidRow(column="file", code="input.link", reason=reason)
+    return _row(url, None)
+
+
+def _row(path: str, generation: int | None) -> ValidRow:
     # Generations are numbers beyond what JSON's readers hold exactly.
     said = {"audio_path": path, "track_id": str(track_id(path)), "generation": str(generation) if generation else None}
     return ValidRow(key=path, input=said)
@@ -194,15 +207,17 @@ class Audio(Pipeline):
 
     @cached_property
     def _sound(self) -> SoundUpstream:
-        return SoundUpstream(CloudStore(), self._settings.media_bucket)
+        return SoundUpstream(CloudStore(), self._settings.media_bucket, fetch=self._settings.fetch)
 
 
 def _read(row: Input) -> Dialogue:
     found = _OBJECT.fullmatch(row["audio_path"])
-    assert found is not None, "rows are made by row_of"  # noqa: S101
-    name = found[2]
-    generation = int(row["generation"]) if row["generation"] else None
-    answer = yield Probe(bucket=found[1], object=name, generation=generation, name=name)
+    if found is None:
+        name = unquote(urlsplit(row["audio_path"]).path)
+        answer = yield ProbeLink(url=row["audio_path"], name=name)
+    else:
+        name, generation = found[2], int(row["generation"]) if row["generation"] else None
+        answer = yield Probe(bucket=found[1], object=name, generation=generation, name=name)
     if isinstance(answer, Failure):
         return answer
     said = dict(cast(JsonAnswer, answer).body)

@@ -1,17 +1,24 @@
-"""Sound files in our buckets: asked for what they say of themselves, their covers kept in the media bucket."""
+"""Sound files in our buckets and behind links: what they say of themselves, their covers kept in the media bucket."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from shared.audio.prober import Prober
+from shared.audio.links import LinkRanges
+from shared.audio.prober import Probed, Prober
 from shared.audio.tags import Cover, NoSound
-from shared.errors import ObjectGone, StorageDown
+from shared.errors import FetchError, ObjectGone, StorageDown
+from shared.fetching.causes import failure_of
+from shared.fetching.pace import Pace
+from shared.fetching.settings import FetchSettings
+from shared.fetching.web import Web
 from shared.storage import Store
 from shared.text import shortened
 from shared.upstreams.base import Answer, ErrorClass, Failure, JsonAnswer
+from shared.upstreams.web import web_of
 
 COVERS: Final = "covers"
 PICTURE_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp"}
@@ -36,20 +43,40 @@ class Probe:
     name: str  # for people, its ending a hint
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeLink:
+    """A sound file behind a link to be read, and kept where it is."""
+
+    url: str
+    name: str
+
+
 class SoundUpstream:
     """Reads sound files by ranges, in processes of their own."""
 
     name = "sound"
 
-    def __init__(self, store: Store, media_bucket: str, prober: Prober | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        media_bucket: str,
+        prober: Prober | None = None,
+        *,
+        fetch: FetchSettings | None = None,
+        web: Web | None = None,
+    ) -> None:
         self._store, self._media, self._prober = store, media_bucket, prober or Prober()
+        settings = fetch or FetchSettings()
+        self._web = web or web_of(settings)
+        self._pace = Pace(at_once=settings.at_once, per_second=settings.per_second)
 
-    def call(self, request: Probe, *, timeout: float) -> Answer | Failure:
+    def call(self, request: Probe | ProbeLink, *, timeout: float) -> Answer | Failure:
         """What the file says of itself, and where its cover is; or why it says nothing."""
         try:
-            ranges = self._store.ranges(request.bucket, request.object, request.generation)
-            found = self._prober.probe(ranges.read, ranges.size, request.name)
+            found, size = self._probed(request, time.monotonic() + timeout)
             thumbnail = self._kept(found.cover)
+        except FetchError as error:
+            return failure_of(error)
         except NoSound as error:
             return _failed(CODES[error.code], str(error))
         except ObjectGone:
@@ -58,7 +85,17 @@ class SoundUpstream:
         except StorageDown as error:
             return Failure(kind=ErrorClass.TRANSIENT, code="upstream.storage_down", message=shortened(str(error)))
         said = {**asdict(found.reading), "thumbnail_path": thumbnail, "cover_note": found.cover.refused}
-        return JsonAnswer(body={**said, "size": ranges.size})
+        return JsonAnswer(body={**said, "size": size})
+
+    def _probed(self, request: Probe | ProbeLink, until: float) -> tuple[Probed, int]:
+        """What a file says, and its bytes."""
+        if isinstance(request, ProbeLink):
+            host = self._web.hosts.read(request.url).host
+            with self._pace.turn(host, until=until):
+                behind = LinkRanges(self._web, request.url, until=until)
+                return self._prober.probe(behind.read, behind.size, request.name), behind.size
+        ranges = self._store.ranges(request.bucket, request.object, request.generation)
+        return self._prober.probe(ranges.read, ranges.size, request.name), ranges.size
 
     def _kept(self, cover: Cover) -> str | None:
         """Where a cover is in the media bucket, named by what it holds: the same one is kept once."""

@@ -128,13 +128,13 @@ class TestLists:
         audio.store.put("media", "b.flac", sounds.flac(TITLE="B"))
         data = listed("music/a.mp3", "gs://media/b.flac", "gs://up/music/a.mp3", "gone.mp3", "gs://out/secret", "")
         session = audio.drop(
-            data + b'"https://example.com/a.mp3"\nftp://x/y\n', "audio/list.csv", **{"max-failed": "5"}
+            data + b'"https://example.com/a.mp3"\nftp://x/y\nhttp://a b\n', "audio/list.csv", **{"max-failed": "5"}
         )
         found = audio.run(session)
         counts = {name: found[name] for name in ("enriched", "duplicate", "failed", "rejected")}
-        assert counts == {"enriched": 2, "duplicate": 1, "failed": 1, "rejected": 3}
+        assert counts == {"enriched": 2, "duplicate": 1, "failed": 2, "rejected": 3}
         codes = {line["error_code"] for line in lines(audio, session)} - {None}
-        assert codes == {"upstream.object_gone", "input.bucket", "input.link"}
+        assert codes == {"upstream.object_gone", "upstream.refused_host", "input.bucket", "input.link"}
         assert status(audio, "music/a.mp3") == "COMPLETED"
         audio.assert_sound(session)
 
