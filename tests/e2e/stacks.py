@@ -16,6 +16,7 @@ from infra.local.client import Stack
 from infra.local.topology import ROOT
 from shared.config import parse_database_url
 from shared.db import Database, connector
+from shared.errors import LedgerDown
 from shared.pipelines import PIPELINES
 from shared.sessions import export_session_ids, session_id
 
@@ -106,7 +107,13 @@ class Deck:
         return list(self.api.get(f"/api/session/{session}/verify").raise_for_status().json()["findings"])
 
     def execute(self, statement: str) -> list[Any]:
-        """The rows of any statement, for arranging and looking."""
+        """The rows of any statement, for arranging and looking; asked again where the server was started anew meanwhile."""
+        try:
+            return self._executed(statement)
+        except LedgerDown:
+            return self._executed(statement)
+
+    def _executed(self, statement: str) -> list[Any]:
         with self.db._checked_out() as connection:
             return list(connection.execute_simple(statement).rows or [])
 

@@ -46,6 +46,8 @@ ELSEWHERE = {
     "--public-access-prevention": PROJECT,
     "gcloud storage buckets update gs://MY-PROJECT-terraform --versioning": PROJECT,
     "export TMDB_API_TOKEN=...": "a token nobody has",
+    "export GOOGLE_DRIVE_API_KEY=...": "a key nobody has",
+    "rowlift run examples/artists-25.csv --api $API": CLOUD,
     "make plan ENV=trial": PROJECT,
     "make deploy ENV=trial": PROJECT,
     "make rollback ENV=trial": PROJECT,
