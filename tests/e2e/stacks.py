@@ -107,7 +107,7 @@ class Deck:
         return list(self.api.get(f"/api/session/{session}/verify").raise_for_status().json()["findings"])
 
     def execute(self, statement: str) -> list[Any]:
-        """The rows of any statement, for arranging and looking; asked again where the server was started anew meanwhile."""
+        """The rows of any statement, for arranging and looking; asked again where the server was started anew."""
         try:
             return self._executed(statement)
         except LedgerDown:
