@@ -99,7 +99,7 @@ class Drive:
             }  # fmt: skip
             with self._asked(f"{API}?{urlencode({k: v for k, v in asked.items() if v})}", link, until=until) as file:
                 body = _object(file)
-            found += [one for entry in body.get("files", []) if (one := _entry(entry)) is not None]
+            found += [one for entry in body.get("files", []) if (one := entry_link(entry)) is not None]
             page = str(body.get("nextPageToken") or "")
             if not page:
                 break
@@ -130,13 +130,13 @@ def _confirmed(file: File) -> str:
     raise error
 
 
-def _entry(entry: Any) -> Link | None:
+def entry_link(entry: Any) -> Link | None:
     """What a folder's entry leads to."""
     if not isinstance(entry, dict) or not _PLAIN(str(entry.get("id", ""))):
         return None
     known, kind = str(entry["id"]), str(entry.get("mimeType", ""))
     if kind == _SHORTCUT and isinstance(details := entry.get("shortcutDetails"), dict):
-        return _entry({"id": details.get("targetId"), "mimeType": details.get("targetMimeType"),
+        return entry_link({"id": details.get("targetId"), "mimeType": details.get("targetMimeType"),
                        "resourceKey": details.get("targetResourceKey")})  # fmt: skip
     key = str(entry["resourceKey"]) if entry.get("resourceKey") else None
     if kind == _FOLDER:

@@ -13,11 +13,13 @@ from shared.errors import FetchError
 from shared.fetching import causes
 from shared.fetching.addresses import Address
 from shared.fetching.causes import MEANINGS, Cause, cause_of, code_of, failure_of, meaning_of
+from shared.fetching.drive import entry_link
 from shared.fetching.google_errors import judge_api, judge_page
 from shared.fetching.pages import Page
 from shared.fetching.web import PLAIN, Reply
 from shared.fetching.youtube import judge
 from shared.health import AWAY, RATE_LIMITED
+from shared.links import parse_link
 from shared.upstreams.base import ErrorClass
 
 # In the order of the record: the class, and whether another try makes sense.
@@ -152,3 +154,23 @@ class TestTheTable:
         assert failure_of(FetchError(Cause.BUSY)).retry_after == 60
         assert len(failure_of(FetchError(Cause.BUSY, "x" * 2_000)).message) <= 500
         assert causes.failure_of(FetchError(Cause.NO_CAPTIONS)).message == MEANINGS[Cause.NO_CAPTIONS].advice
+
+
+def test_a_folder_s_entries_lead_where_they_seem_to() -> None:
+    document, folder = "application/vnd.google-apps.document", "application/vnd.google-apps.folder"
+    shortcut = {"targetId": "1234567890t", "targetMimeType": folder, "targetResourceKey": "0-key"}
+    entries = [
+        {"id": "1234567890a", "mimeType": "video/mp4"},
+        {"id": "1234567890b", "mimeType": document},
+        {"id": "1234567890c", "mimeType": folder},
+        {"id": "1234567890d", "mimeType": "application/vnd.google-apps.shortcut", "shortcutDetails": shortcut},
+        {"id": "../x", "mimeType": "video/mp4"},
+        {"mimeType": "video/mp4"},
+        None,
+    ]
+    found = [link for entry in entries if (link := entry_link(entry)) is not None]
+    assert [(link.provider, link.kind) for link in found] == [
+        ("drive", "file"), ("docs", "document"), ("drive", "folder"), ("drive", "folder")
+    ]  # fmt: skip
+    assert [parse_link(link.url).id for link in found] == [link.id for link in found]
+    assert found[3].resource_key == "0-key"
