@@ -32,9 +32,7 @@ def test_the_best_captions(info: dict[str, Any], found: tuple[str, bool]) -> Non
     assert (best.url, best.automatic) == found
 
 
-@pytest.mark.parametrize(
-    "info", [{}, {"subtitles": {"live_chat": track("x")}}, {"subtitles": {"en": [{"ext": "vtt"}]}}]
-)
+@pytest.mark.parametrize("subtitles", [{}, {"live_chat": track("x")}, {"en": [{"ext": "vtt"}]}])
 def test_no_captions(subtitles: dict[str, Any]) -> None:
     with pytest.raises(FetchError) as raised:
         captions({"subtitles": subtitles}, ("en",))
