@@ -42,6 +42,9 @@ def check(one: Operation, body: bytes) -> Any:
     return body
 
 
+OF_OTHERS = ("people", "audio")  # what they answer is held in test_api_people.py and test_tracks.py
+
+
 def test_sessions_of_artists(api: Api, bench: Workbench) -> None:
     session = ended_in_every_way(bench)
     http = client_of(api)
@@ -49,7 +52,7 @@ def test_sessions_of_artists(api: Api, bench: Workbench) -> None:
         f"INSERT INTO resumed_rows (session_id, line, key, finding, message) VALUES ('{session}', 3, NULL, 'torn', 'x')"
     )
     for name, one in listed(api).items():
-        if one.tag == "films":
+        if one.tag in ("films", *OF_OTHERS):
             continue
         response = http.get(one.path.format(session=session, item_no=2))
         assert response.status_code == 200, f"{name}: {response.text}"
@@ -68,6 +71,8 @@ def test_sessions_of_films(api: Api, bench: Workbench) -> None:
     http = client_of(Api(films.db, films.sessions, films.store, films.settings))
     (film,) = http.get(f"/api/session/{session}/movies").json
     for name, one in listed(api).items():
+        if one.tag in OF_OTHERS:
+            continue
         response = http.get(one.path.format(session=session, item_no=film["item_no"]))
         assert response.status_code == 200, f"{name}: {response.text}"
         check(one, response.data)
@@ -143,7 +148,7 @@ class TestDescription:
     def test_is_answered_with_the_ledger_away(self, away: Client) -> None:
         found = away.get("/openapi.json").json
         assert found["openapi"] == "3.1.0"
-        assert len(away.get("/openapi.json").data) < 100_000
+        assert len(away.get("/openapi.json").data) < 150_000
 
 
 def test_expired_sessions_keep_what_people_were_told(api: Api, bench: Workbench) -> None:

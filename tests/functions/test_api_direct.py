@@ -126,7 +126,8 @@ def test_before_an_emulator_files_go_through_the_api(bench: Workbench, monkeypat
 
 def test_the_choices_are_those_of_the_code(http: Client, bench: Workbench) -> None:
     found = Choices.model_validate_json(http.get("/api/pipelines").data)
-    artists, movies = found.pipelines
+    assert [one.slug for one in found.pipelines] == ["artists", "assets", "audio", "movies"]
+    artists, _, _, movies = found.pipelines
     assert (artists.slug, artists.columns, artists.groups_files, artists.paid, artists.simulated) == (
         "artists", ["artist_id", "artist_name", "artist_data"], False, True, False,
     )  # fmt: skip
@@ -145,4 +146,5 @@ def test_the_choices_are_those_of_the_code(http: Client, bench: Workbench) -> No
 def test_a_simulated_upstream_is_told(bench: Workbench) -> None:
     settings = bench.settings.model_copy(update={"openai_base_url": "http://127.0.0.1:8123/v1"})
     http = client_of(Api(bench.db, bench.sessions, bench.store, settings))
-    assert [one["simulated"] for one in http.get("/api/pipelines").json["pipelines"]] == [True, False]
+    told = {one["slug"]: one["simulated"] for one in http.get("/api/pipelines").json["pipelines"]}
+    assert [slug for slug, simulated in told.items() if simulated] == ["artists"]

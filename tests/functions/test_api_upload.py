@@ -249,10 +249,10 @@ class TestRefusals:
 
     def test_the_pipeline_has_to_be_named(self, away: Client) -> None:
         assert self.faults(sent(away, ("list.csv", ARTISTS))) == {
-            "pipeline": "is required; choose from artists, movies"
+            "pipeline": "is required; choose from artists, assets, audio, movies"
         }
         assert self.faults(sent(away, ("list.csv", ARTISTS), pipeline="cats")) == {
-            "pipeline": "is 'cats'; choose from artists, movies"
+            "pipeline": "is 'cats'; choose from artists, assets, audio, movies"
         }
 
     def test_options_name_their_choices(self, away: Client) -> None:
