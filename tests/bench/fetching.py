@@ -98,7 +98,8 @@ def curled_apart(origin: str, files: int) -> float:
 def curled_on(origin: str, host: str, files: int) -> float:
     """Seconds of a curl that fetches and one that sends on for each transfer, eight at once."""
     to = f"http://{host}/upload/storage/v1/b/media/o?uploadType=media'&'name=curl/N"
-    pair = f"curl -s --fail http://{origin}/N | curl -s --fail -o /dev/null -H Expect: --data-binary @- {to}"
+    send = f"curl -s --fail -o /dev/null -H Expect: -H Content-Type:application/octet-stream --data-binary @- {to}"
+    pair = f"curl -s --fail http://{origin}/N | {send}"
     return _timed(["sh", "-c", f'seq {files} | xargs -P {AT_ONCE} -I N sh -c "{pair}"'])
 
 
