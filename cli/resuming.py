@@ -70,11 +70,12 @@ class Earlier:
 
 def _held(file: BinaryIO, pipeline: str) -> Iterator[tuple[str, int]]:
     """The key of every row that a line says the end of, and where that line begins."""
-    start = 0
+    kind, start = PIPELINES[pipeline], 0
     for raw in file:
         line = _object(raw)
-        told = None if line is None else PIPELINES[pipeline].told(line)
-        if line and told and told.key and line.get("outcome") not in ("merged", "duplicate") and has_ended(line, told):
+        told = None if line is None else kind.told(line)
+        whole = line and line.get("outcome") not in ("merged", "duplicate")
+        if line and whole and told and told.key and has_ended(line, told, kind):
             yield told.key, start
         start += len(raw)
 

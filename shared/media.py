@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from shared.errors import FetchError, StorageError
 from shared.fetching.causes import Cause
-from shared.storage import TIMEOUT, translated
+from shared.storage import TIMEOUT, patience, translated
 
 # A process that keeps 16 files at once holds about seven blocks of each, the storage library's copies included: 319 MB
 # in all with blocks of 2 MiB, and under 250 with these.
@@ -80,14 +80,14 @@ class MediaBucket:
 
     def _keep_small(self, content: bytes, digest: str, content_type: str) -> Kept:
         blob = self._blob(object_name(digest))
-        if not blob.exists(timeout=TIMEOUT, retry=_retry()):
-            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT, retry=_retry())
+        if not blob.exists(timeout=TIMEOUT, retry=patience()):
+            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT, retry=patience())
         return self._kept(digest, len(content))
 
     def _keep_large(self, first: bytes, rest: Iterable[bytes], digest: Any, content_type: str) -> Kept:
         incoming = self._blob(f"{INCOMING}{uuid4()}")
         size = len(first)
-        opened = incoming.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=_retry())
+        opened = incoming.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=patience())
         with opened as writer:
             writer.write(first)
             for block in rest:
@@ -117,13 +117,6 @@ class MediaBucket:
 
     def _kept(self, digest: str, size: int) -> Kept:
         return Kept(sha256=digest, size=size, url=f"gs://{self._name}/{object_name(digest)}")
-
-
-def _retry() -> Any:
-    """Tries for 30 s while the store is away; the library would for 120."""
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(TIMEOUT)
 
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -47,9 +47,10 @@ class Finding(StrEnum):
 
 _HELD = (Finding.CONFIRMED, Finding.UNKNOWN)
 _COUNTED = ("lines", *(finding.value for finding in Finding), "held")
-# Lines of these outcomes hold an answer, or say that it was there already; of these codes nothing was looked for.
+# Lines of these outcomes hold an answer, or say that it was there already; of this code, and of those that a pipeline
+# names as `never_ran`, nothing was looked for.
 _ENDED = (Outcome.ENRICHED, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.NOT_FOUND, Outcome.NEEDS_REVIEW)
-_NEVER_RAN = ("dry_run", "row_only", "not_in_mode", "watchlist_only", "unresolved")
+_DRY_RUN = "dry_run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,18 +303,18 @@ def _read(pipeline: Pipeline, number: int, raw: bytes | None, *, open_end: bool)
     key = told.key if told.key is not None and len(told.key.encode()) <= LONGEST_KEY else None
     if told.part or line.get("outcome") in (Outcome.MERGED, Outcome.DUPLICATE):
         return _Found(line=number, finding=Finding.REPEATED, key=key)  # as it should
-    if not has_ended(line, told):
+    if not has_ended(line, told, pipeline):
         return _Found(line=number, finding=Finding.FAILED, key=key)
     if key is None:
         return _unreadable(number, f"it names no row: {_shown(text.decode())}")
     return _Ended(line=number, key=key, told=told)
 
 
-def has_ended(line: Mapping[str, Any], told: Told) -> bool:
+def has_ended(line: Mapping[str, Any], told: Told, pipeline: Pipeline | type[Pipeline]) -> bool:
     """Whether a line says that its row ended well. Short lines say so by their db_status."""
     if isinstance(line.get("outcome"), str):
         answered = told.answer is not None or line["outcome"] not in (Outcome.ENRICHED, Outcome.UNCHANGED)
-        return answered and line["outcome"] in _ENDED and line.get("code") not in _NEVER_RAN
+        return answered and line["outcome"] in _ENDED and line.get("code") not in (_DRY_RUN, *pipeline.never_ran)
     if isinstance(line.get("db_status"), str):
         return line["db_status"] in ("updated", "skipped")
     return told.answer is not None and not line.get("error")

@@ -187,15 +187,11 @@ class CloudStore:
         """A binary writer; nothing appears when the block raises (text mode would publish the torn object).
 
         It holds a block of what was written; the library's own choice is 40 MiB, for each of the threads that write.
-        While the store is away it tries for 30 s; the library would for 120.
         """
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        retry = DEFAULT_RETRY.with_timeout(TIMEOUT)
         blob = self.client().bucket(bucket).blob(name, chunk_size=BLOCK)
         if metadata:
             blob.metadata = dict(metadata)
-        opened = blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=retry)
+        opened = blob.open("wb", content_type=content_type, timeout=TIMEOUT, ignore_flush=True, retry=patience())
         with translated(), opened as writer:
             yield writer
 
@@ -279,6 +275,13 @@ class CloudStore:
             if self._client is None or self._made_by != os.getpid():
                 self._client, self._made_by = _client(), os.getpid()
             return self._client
+
+
+def patience() -> Any:
+    """How the library is to try while the store is away: for 30 s; it would for 120."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(TIMEOUT)
 
 
 def _client() -> Any:

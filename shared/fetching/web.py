@@ -275,16 +275,16 @@ class _Pinned(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        for last, address in reversed(list(enumerate(reversed(self._addresses)))):
+        failed: Exception = httpcore2.ConnectError("there is no address")
+        for address in self._addresses:
             left = self._clock.left(httpcore2.ConnectTimeout)
             seconds = CONNECT_SECONDS if left is None else min(left, CONNECT_SECONDS)
             try:
                 stream = self._inner.connect_tcp(address, port, seconds, local_address, socket_options)
                 return _Tls(stream, self._clock)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if last == 0:
-                    raise
-        raise httpcore2.ConnectError("there is no address")
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failed = error
+        raise failed
 
 
 class _Tls(TimedStream):

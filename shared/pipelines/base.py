@@ -199,9 +199,7 @@ class Pipeline:
     known_by: ClassVar[str] = ""  # what its files are told by, for people
 
     # What it does.
-    paid: ClassVar[bool] = (
-        False  # whether requests cost money: each is then a call in the ledger, an item makes one at most
-    )
+    paid: ClassVar[bool] = False  # whether requests cost money: each is then a call in the ledger, an item makes one
     caches: ClassVar[bool] = False  # whether it remembers answers across sessions; results then say `from_cache`
     tells_more: ClassVar[bool] = False  # whether `<slug>_status` and `<slug>_manifest` add to status and manifest
     heeds: ClassVar[frozenset[str]] = frozenset({"skip_existing"})  # which of `options.ONLY_SOME` have an effect
@@ -212,6 +210,9 @@ class Pipeline:
     of_the_answer: ClassVar[Mapping[str, Type]] = {}
     whole: ClassVar[Mapping[str, Type]] = {}
     short: ClassVar[tuple[str, ...]] = ("item_no", "key", "db_status", "error")
+    never_ran: ClassVar[
+        tuple[str, ...]
+    ] = ()  # codes of lines for whose row nothing was looked for: it still has to run
 
     def __init_subclass__(cls) -> None:
         own = vars(cls)
@@ -231,7 +232,7 @@ class Pipeline:
     def form(self, part: str, header: Sequence[str] | None) -> Form:
         """How the rows of a file read; `part` is what it is to its export, `header` its own, once that is known."""
         if self.rows is None:
-            raise NotImplementedError
+            raise self._unsaid("rows or form")
         return self.rows
 
     def single(self, bucket: str, name: str, generation: int) -> ValidRow | None:
@@ -245,12 +246,16 @@ class Pipeline:
 
     def ask(self, row: Input) -> Dialogue:
         """The dialogue that enriches a row."""
-        raise NotImplementedError
+        raise self._unsaid("ask or begin")
 
     @property
     def upstream(self) -> Upstream:
         """The service that is called, its client made when first asked for."""
-        raise NotImplementedError
+        raise self._unsaid("upstream")
+
+    def _unsaid(self, what: str) -> TypeError:
+        """For what a subclass has to say in one of two ways, so that neither can be abstract."""
+        return TypeError(f"{type(self).__name__} has to say {what}; docs/pipelines.md shows how.")
 
     def begin(self, db: Database, items: Sequence[Item], options: Options) -> dict[int, Settled | Dialogue]:
         """By item number: how it ended already, or the dialogue that enriches it."""

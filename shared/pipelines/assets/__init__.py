@@ -62,6 +62,7 @@ class Assets(Pipeline):
     known_by = "the columns row_id, name and link"
     tells_more = True
     heeds = frozenset({"skip_existing", "mode", "dual_write"})
+    never_ran = ("row_only", "not_in_mode")
     of_the_row: ClassVar[Mapping[str, Type]] = _OF_THE_ROW
     of_the_answer: ClassVar[Mapping[str, Type]] = _OF_THE_FILE
     whole: ClassVar[Mapping[str, Type]] = {**_OF_THE_ROW, **_OF_THE_FILE, **_OF_THE_ITEM}

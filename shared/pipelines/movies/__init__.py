@@ -75,6 +75,7 @@ class Movies(Pipeline):
     caches = True
     tells_more = True
     heeds = frozenset({"watchlist"})
+    never_ran = ("watchlist_only", "unresolved")
     of_the_row: ClassVar[Mapping[str, Type]] = {name: _LINE[name] for name in _OF_THE_RECORD}
     whole = _LINE
     short = ("item_no", "letterboxd_uri", "tmdb_id", "db_status", "error")
