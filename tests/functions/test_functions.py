@@ -95,7 +95,7 @@ class TestStart:
             "ingest": ["UPLOAD_BUCKET"],
             "process-artists": ["PIPELINE", "OPENAI_API_KEY"],
             "process-movies": ["PIPELINE", "TMDB_API_TOKEN"],
-            "process-assets": ["PIPELINE"],
+            "process-assets": ["PIPELINE", "MEDIA_BUCKET"],
             "process-audio": ["PIPELINE", "UPLOAD_BUCKET", "MEDIA_BUCKET"],
             "finalize": ["RESULTS_BUCKET"],
             "rescue": ["RESULTS_BUCKET", "UPLOAD_BUCKET"],
