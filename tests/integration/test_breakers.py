@@ -178,7 +178,8 @@ def test_an_outage_uses_up_no_try_and_ends_by_itself(db: Database, database_url:
 
 
 def test_while_the_breaker_is_open_nothing_goes_out_but_a_probe(db: Database, database_url: str) -> None:
-    bench = impatient(db, database_url)
+    # On a busy machine five rounds take longer than the two seconds until a first probe.
+    bench = replace(impatient(db, database_url), limits={"openai": UpstreamLimits(requests=None, probe_wait=60)})
     bench.upstream._script = lambda n, _: AWAY
     session = bench.drop(artists_csv(500))
     bench.deliver()
