@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from shared import logs, spans
 from shared.config import Settings
 from shared.db import Database, connector
 from shared.dispatch import Dispatcher
 from shared.publisher import PubSubPublisher
-from shared.sessions import Sessions
 from shared.storage import CloudStore
+
+if TYPE_CHECKING:
+    from shared.sessions import Sessions
 
 
 class App:
@@ -51,6 +54,8 @@ class App:
     @cached_property
     def sessions(self) -> Sessions:
         """What may be done to sessions."""
+        from shared.sessions import Sessions  # of all functions only rescue and the API need it
+
         return Sessions(self.db, self.dispatcher, self.settings)
 
     def warm(self, *, store: bool = True) -> None:

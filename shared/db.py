@@ -7,7 +7,6 @@ that did not come from the server ends its connection: pg8000 answers out of ste
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import socket
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 from shared.cloud_sql import CloudSql
 from shared.config import ConnectionSettings
 from shared.errors import LedgerDown, StatementFailed, TooSlow
+from shared.pool import Pool, PoolBusy
 from shared.sql import statement
 
 Row = dict[str, Any]
@@ -94,10 +94,10 @@ class Database:
         self._connect, self._size = connect, size
         self._away: tuple[float, str] | None = None
         self._lock = threading.Lock()
-        self._pool: Any = None
+        self._pool: Pool | None = None
         self._made_by: int | None = None
         # Since this process began; threads may lose a count to each other, which a health answer can bear.
-        self._created = self._closed = self._failures = self._queries = 0
+        self._failures = self._queries = 0
 
     def rows(self, name: str, **params: Any) -> list[Row]:
         """The rows statement `name` returns, as dicts; one statement, one transaction, one round trip once prepared.
@@ -153,7 +153,7 @@ class Database:
         """Close what is idle in the pool, and what opens connections."""
         with self._lock:
             if self._pool is not None and self._made_by == os.getpid():
-                self._pool.dispose()
+                self._pool.close_idle()
             self._pool = None
         if isinstance(self._connect, CloudSql):
             self._connect.close()
@@ -166,9 +166,9 @@ class Database:
         pool = self._pool
         return {
             "size": self._size,
-            "checked_out": pool.checkedout() if pool is not None else 0,
-            "created": self._created,
-            "closed": self._closed,
+            "checked_out": pool.in_use if pool is not None else 0,
+            "created": pool.opened if pool is not None else 0,
+            "closed": pool.closed if pool is not None else 0,
             "failures": self._failures,
             "queries": self._queries,
         }
@@ -176,33 +176,33 @@ class Database:
     @contextmanager
     def _checked_out(self) -> Iterator[Any]:
         pool = self._pool_of_this_process()
-        from sqlalchemy.exc import TimeoutError as PoolTimeout
-
         try:
-            fairy = pool.connect()
-        except PoolTimeout as error:
+            pooled = pool.take()
+        except PoolBusy:
             raise LedgerDown(
                 f"No database connection came free within {POOL_TIMEOUT:g} s; raise DB_POOL_SIZE."
-            ) from error
-        connection = fairy.dbapi_connection
+            ) from None
         try:
-            yield connection
+            yield pooled.connection
         except StatementFailed:
+            pool.give_back(pooled)
             raise
         except _Abandoned as abandoned:
-            fairy.invalidate()
+            pool.throw_away(pooled)
             cause = abandoned.__cause__
             raise cause if cause is not None else abandoned from None
         except BaseException as error:
             translated = _translated(error) if isinstance(error, Exception) else error
-            self._failures += isinstance(translated, LedgerDown)
-            if isinstance(translated, LedgerDown):  # what cut this connection has cut those idle beside it
-                pool._invalidate(fairy)
-            elif not _from_server(error):
-                fairy.invalidate()
+            if isinstance(translated, LedgerDown):
+                self._failures += 1
+                pool.renew()  # what cut this connection has cut those idle beside it
+            if isinstance(translated, LedgerDown) or not _from_server(error):
+                pool.throw_away(pooled)
+            else:
+                pool.give_back(pooled)
             raise translated from (error if translated is not error else error.__cause__)
-        finally:
-            fairy.close()
+        else:
+            pool.give_back(pooled)
 
     def _open(self) -> Any:
         """A new connection; raises LedgerDown, at once if another connect waited in vain a moment ago."""
@@ -219,33 +219,13 @@ class Database:
             if isinstance(translated, LedgerDown) and time.monotonic() - begun > SLOW:
                 self._away = time.monotonic() + POOL_TIMEOUT, str(translated)
             raise translated from (error if translated is not error else error.__cause__)
-        self._created += 1
         return opened
 
-    def _count_closed(self, *_: object) -> None:
-        self._closed += 1
-
-    def _pool_of_this_process(self) -> Any:
+    def _pool_of_this_process(self) -> Pool:
         if self._pool is None or self._made_by != os.getpid():
             with self._lock:
-                # Nowhere else before: threads that import parts of it at the same time find others half made.
-                from sqlalchemy import event
-                from sqlalchemy.pool import QueuePool
-
-                # It logs a traceback for every connection that cannot say goodbye, which lost ones never can.
-                logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
                 if self._pool is None or self._made_by != os.getpid():
-                    # reset_on_return: autocommit leaves nothing to roll back, and a rollback is a round trip.
-                    self._pool = QueuePool(
-                        self._open,
-                        pool_size=self._size,
-                        max_overflow=0,
-                        timeout=POOL_TIMEOUT,
-                        recycle=RECYCLE_AFTER,
-                        reset_on_return=None,
-                        use_lifo=True,
-                    )
-                    event.listen(self._pool, "close", self._count_closed)
+                    self._pool = Pool(self._open, size=self._size, patience=POOL_TIMEOUT, oldest=RECYCLE_AFTER)
                     self._made_by = os.getpid()
         return self._pool
 

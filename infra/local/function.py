@@ -4,16 +4,12 @@ gunicorn opens $HOME/.gunicorn/gunicorn.ctl unless told not to, which the framew
 container has its own; here all functions would fight over one file in the developer's home.
 """
 
-import sys
-
 from functions_framework._cli import _cli
 from gunicorn.config import ControlSocketDisable
 
 
 def main() -> None:
     """Serve one function until SIGTERM."""
-    # A deployment has no rich. Here structlog would load it beside itself: 60 ms more for each of seven functions.
-    sys.modules["rich"] = None  # type: ignore[assignment]
     ControlSocketDisable.default = True
     _cli(prog_name="functions-framework")
 
