@@ -57,6 +57,9 @@ class PipelineSettings(_Frozen):
     topic: str = Field(min_length=3)
     upstream: str
     items_per_message: int = Field(default=8, ge=1, le=1_000)
+    # Calls one instance makes at once; None: all those of its messages in hand. With fewer than these are, a message
+    # that is claimed or settled leaves its calls' places to others (docs/performance.md).
+    calls: int | None = Field(default=None, ge=1)
     window: int | None = Field(default=None, ge=1)
     request_timeout: float = Field(default=60, gt=0)
     deadline: float = Field(default=100, gt=0)
@@ -73,7 +76,12 @@ class PipelineSettings(_Frozen):
     @property
     def concurrency(self) -> int | None:
         """How many requests all instances together make at once."""
-        return self.instances * self.threads * self.items_per_message if self.instances and self.threads else None
+        return self.instances * self.calls_of(self.threads) if self.instances and self.threads else None
+
+    def calls_of(self, threads: int) -> int:
+        """How many calls an instance with so many threads makes at once."""
+        in_hand = threads * self.items_per_message
+        return in_hand if self.calls is None else min(self.calls, in_hand)
 
 
 class ConnectionSettings(_Frozen):
@@ -291,7 +299,7 @@ def _json_setting(
 
 
 def _contradictions(slug: str, pipeline: PipelineSettings) -> list[str]:
-    """What would let a lease or a push end before the work it stands for."""
+    """What would let a lease or a push end before the work it stands for, and calls that would never be made."""
     needed = pipeline.request_timeout + pipeline.max_wait
     faults = []
     if pipeline.deadline <= needed:
@@ -302,5 +310,10 @@ def _contradictions(slug: str, pipeline: PipelineSettings) -> list[str]:
     if pipeline.lease <= pipeline.deadline:
         faults.append(
             f"PIPELINES: {slug}: lease {pipeline.lease:g} s must be longer than deadline ({pipeline.deadline:g} s)"
+        )
+    if pipeline.calls is not None and pipeline.calls < pipeline.items_per_message:
+        faults.append(
+            f"PIPELINES: {slug}: calls {pipeline.calls} must be at least items_per_message "
+            f"({pipeline.items_per_message}), whose calls are made together"
         )
     return faults

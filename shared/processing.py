@@ -31,6 +31,7 @@ from shared.logs import log
 from shared.messages import ItemsNotice
 from shared.pending import Pending
 from shared.pipelines.base import Dialogue, Pipeline, Settled
+from shared.places import Places
 from shared.retry import RetryPolicy, next_step
 from shared.settling import Settler
 from shared.states import CallState, Hold, Outcome
@@ -62,13 +63,10 @@ class Processor:
         self.settings, self.max_expansion = settings.pipelines[pipeline.slug], settings.max_expansion
         self.limits = settings.upstreams.get(self.settings.upstream)
         self.health = UpstreamHealth(db, settings, self.settings.upstream)
+        calls = self.settings.calls_of(settings.threads)
+        self.places = Places(calls)  # one for each item that is in dialogue with the upstream
         # As many workers as calls can be admitted at once: one that waited for one could leave after its lease.
-        self.caller = Caller(
-            db,
-            pipeline,
-            request_timeout=self.settings.request_timeout,
-            workers=settings.threads * self.settings.items_per_message,
-        )
+        self.caller = Caller(db, pipeline, request_timeout=self.settings.request_timeout, workers=calls)
 
     def handle(self, notice: ItemsNotice) -> None:
         """Run the notice's items as far as they may run now.
@@ -127,6 +125,7 @@ class _Run:
         self._open = {item.number: item for item in claimed.items}  # neither ended nor handed back
         self._late: set[UUID] = set()  # calls that once missed their slot while they were started
         self._talks: dict[int, _Talk] = {}
+        self._places = 0  # that this run has, one for each of its talks
         self._ended: list[Settlement] = []
         self._settle_at = 0.0
         self._patient_until: float | None = None  # when waiting calls are handed back unless slots were given
@@ -140,6 +139,7 @@ class _Run:
         """Settle what needs no call, then admit and call the rest, settling as they end."""
         try:
             self._begin()
+            self._take_places()
             while self._waiting or self._calls:
                 if self._waiting:
                     self._admit()
@@ -152,7 +152,24 @@ class _Run:
                     self._end(_handed_back(item, "ledger_away"))
             raise
         finally:
+            self._processor.places.give_back(self._places)
             self._settle_ended()
+
+    def _take_places(self) -> None:
+        """Wait until the process has room for the calls of all items; hand back those that would leave too late."""
+        if not self._talks:
+            return
+        left = self._deadline - self._settings.request_timeout - time.monotonic()
+        self._places = self._processor.places.take(len(self._talks), within=max(0.0, left))
+        if not self._places:
+            self._give_back_waiting("deadline")
+
+    def _end_talk(self, number: int) -> None:
+        """Forget a dialogue, and let others have its place."""
+        del self._talks[number]
+        if self._places:
+            self._places -= 1
+            self._processor.places.give_back()
 
     def _hear_the_rest(self) -> None:
         """Take in every call under way before anything is written: a ledger that is away must not lose the others."""
@@ -229,7 +246,7 @@ class _Run:
         except Exception as error:  # a fault of ours that one item brought to light; its neighbours go on
             log("ERROR", "Unforeseen error in a dialogue", error=error, **talk.item.log_fields())
             ending = unexpected(error, ErrorClass.PERMANENT if talk.paid else ErrorClass.TRANSIENT)
-        del self._talks[talk.item.number]
+        self._end_talk(talk.item.number)
         self._end(self._judged(talk, ending))
         return None
 
@@ -309,7 +326,8 @@ class _Run:
                     self._calls[future] = flight
                 case Verdict.SUPERSEDED:
                     log("INFO", "Item superseded before its call", **call.item.log_fields())
-                    del self._talks[call.item.number], self._open[call.item.number]
+                    self._end_talk(call.item.number)
+                    del self._open[call.item.number]
                 case Verdict.HELD:
                     self._give_back(call, "held")
                 case Verdict.BUDGET_BUSY:
@@ -341,7 +359,7 @@ class _Run:
             self._give_back(self._waiting.popleft(), code, due_in=due_in)
 
     def _give_back(self, call: PlannedCall, code: str, *, due_in: float = 0.0) -> None:
-        del self._talks[call.item.number]
+        self._end_talk(call.item.number)
         booked = self._pipeline.paid and call.response_id is None  # or never was; it has not left in any case
         unsent = CallEnd(id=call.id, state=CallState.FAILED, cost=0) if booked else None
         self._end(_handed_back(call.item, code, due_in=due_in, call=unsent))

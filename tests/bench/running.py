@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from tests.workbench import artists_csv
 CONCURRENT = 80
 
 
-def bench_topology(folder: Path) -> Path:
-    """The real topology with 80 calls at once and an upstream that allows whatever comes."""
+def bench_topology(folder: Path, *, calls: int = CONCURRENT) -> Path:
+    """The real topology with so many calls at once and an upstream that allows whatever comes."""
     content = yaml.safe_load((ROOT / "infra/topology.yaml").read_text("utf-8"))
     content["upstreams"]["openai"]["requests"] = 10_000_000
     content["pipelines"]["artists"]["window"] = 2_000
-    content["functions"]["process-artists"]["threads"] = (
-        CONCURRENT // content["pipelines"]["artists"]["items_per_message"]
-    )
+    # A fifth more messages in hand than calls: those that are claimed and settled leave their places to others.
+    content["pipelines"]["artists"]["calls"] = calls
+    messages = calls / content["pipelines"]["artists"]["items_per_message"]
+    content["functions"]["process-artists"]["threads"] = ceil(1.2 * messages)
     path = folder / "topology.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
