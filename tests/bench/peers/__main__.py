@@ -34,7 +34,7 @@ def main() -> None:
         with Stack.start(folder / "run", "--topology", str(bench_topology(folder))) as stack:
             bench = Bench(stack, folder)
             for peer in ALL:
-                console.print(f"... {peer.name}", style="dim")
+                console.print(f"... {peer.name}, {peer.at_once} at once", style="dim")
                 found.append(bench.measured(peer, n, n_slow))
             bench.close()
     console.print(table(found))

@@ -10,6 +10,15 @@ from rich.table import Table
 from tests.bench.peers.peer import Peer
 
 LATENCY = 0.2
+COLUMNS = (
+    "at\nonce",
+    "rows/s\n0 ms",
+    "rows/s\n200 ms",
+    "of the\nideal",
+    "s\naround",
+    "CPU s (PG)\n0 ms",
+    "CPU s (PG)\n200 ms",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,21 +57,15 @@ class Measured:
 
 
 def table(found: Sequence[Measured]) -> Table:
-    """A row for each peer, in the order they were measured; README.md says what the columns mean."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    made.add_column("what")
-    for column in (
-        "rows/s\n0 ms",
-        "rows/s\n200 ms",
-        "of the\nideal",
-        "s around\n200 ms",
-        "CPU s/1,000 (PG)\n0 ms",
-        "CPU s/1,000 (PG)\n200 ms",
-    ):
-        made.add_column(column, justify="right")
+    """A row for each peer, in the order they were measured; tests/bench/README.md says what columns mean."""
+    made = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    made.add_column("what", no_wrap=True)
+    for column in COLUMNS:
+        made.add_column(column, justify="right", no_wrap=True)
     for one in found:
         made.add_row(
-            f"{one.peer.name}, {one.peer.at_once} at once",
+            one.peer.name,
+            str(one.peer.at_once),
             f"{one.at_0.rate:,.0f}",
             f"{one.at_200.rate:,.0f}",
             f"{one.at_200.of_ideal(one.peer.at_once):.2f}",
@@ -75,4 +78,4 @@ def table(found: Sequence[Measured]) -> Table:
 
 def kept(found: Sequence[Measured]) -> list[str]:
     """What each one has left after kill -9, a line for each."""
-    return [f"{one.peer.name}: {one.peer.kept}" for one in found]
+    return [f"{one.peer.name}, {one.peer.at_once} at once: {one.peer.kept}" for one in found]

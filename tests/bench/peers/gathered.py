@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 from tests.bench.peers.turns import DATABASE, REQUEST, turns
 
 AT_ONCE = 80
-CONNECTIONS = 10  # needed for the UPDATE alone; more were no faster
+CONNECTIONS = 10  # needed for the UPDATE alone; 20 were no faster
 
 
 async def work(client: AsyncOpenAI, pool: AsyncConnectionPool, rows: Iterator[tuple[str, str]]) -> None:

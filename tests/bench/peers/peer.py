@@ -21,17 +21,17 @@ class Peer:
 
 _ROWLIFT: Final = Peer(
     name="Rowlift",
-    kept="Every settled row. Rows in flight stand in the ledger as calls whose end is unknown, and run again by "
-    "themselves when their lease ends: paid again, and known to be, or with call-mode=background fetched, not paid.",
+    kept="Every settled row. Calls in flight stand in the ledger; when their lease ends they are marked as unknown and "
+    "their rows run again: paid again, or fetched with call-mode=background.",
 )
 ALL: Final = (
     Peer(
-        name="asyncio + aiohttp, a file",
+        name="aiohttp to a file",
         script="cookbook",
         at_once=100,
         in_table=False,
-        kept="Every line written (not synced: a power cut may take some). Rows in flight are paid without a trace. "
-        "Started again it asks for every row anew; skipping those with a line is left to its user.",
+        kept="Every line written, unless the power goes, too. Rows in flight are paid without a trace, and started "
+        "again it pays for every row anew: to skip those with a line is left to its user.",
     ),
     Peer(
         name="threads",
@@ -39,21 +39,20 @@ ALL: Final = (
         arguments=("4",),
         at_once=4,
         share=0.1,
-        kept="Every committed row. Rows in flight are paid without a trace; started again it asks for them anew.",
+        kept="Every committed row. Rows in flight are paid without a trace, and again when it is started again.",
     ),
-    Peer(name="threads", script="threaded", arguments=("80",), kept="As with four."),
-    Peer(name="asyncio", script="gathered", kept="As with threads."),
+    Peer(name="threads", script="threaded", arguments=("80",), kept="The same."),
+    Peer(name="asyncio", script="gathered", kept="The same."),
     Peer(
         name="pgqueuer",
         script="with_pgqueuer",
-        kept="Every committed row. Jobs in flight are taken up again after 30 s by another worker and paid again; so "
-        "are rows that were committed while the end of their job still waited for its batch.",
+        kept="Every committed row. After 30 s any worker takes up the jobs in flight and pays for them again.",
     ),
     Peer(
         name="procrastinate",
         script="with_procrastinate",
-        kept="Every committed row. Jobs in flight stay `doing` until a task of the user's finds stalled ones and has "
-        "them tried again; then they are paid again.",
+        kept="Every committed row. Jobs in flight stay `doing` until code of its user's finds the stalled ones and has "
+        "them tried again, and paid again.",
     ),
     _ROWLIFT,
 )
