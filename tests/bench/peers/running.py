@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,9 +50,8 @@ class WrongWorkError(Exception):
 class Worker:
     """Somebody ready to work: what to give rows to, and whose CPU it takes."""
 
-    work: Callable[
-        [list[Row], int], tuple[int, float]
-    ]  # rows, first number -> records with text, when the last was made
+    # Given rows and the first one's number: how many records have text, and when the last was made.
+    work: Callable[[list[Row], int], tuple[int, float]]
     pids: Sequence[int]
 
 
@@ -173,7 +172,11 @@ class Bench:
 def _cpu(pid: int) -> float:
     """CPU seconds of a process and all it started, those that have ended included."""
     process = psutil.Process(pid)
-    return sum(_own_cpu(one) + sum(one.cpu_times()[2:4]) for one in [process, *process.children(recursive=True)])
+    used = _own_cpu(process) + sum(process.cpu_times()[2:4])
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess, OSError):  # ended meanwhile, as PostgreSQL's autovacuum does
+            used += _own_cpu(child) + sum(child.cpu_times()[2:4])
+    return used
 
 
 def _own_cpu(process: psutil.Process) -> float:
