@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 CHECKOV := .venv-checkov/bin/checkov
+PEERS := .venv-peers/installed
 ENV ?= production
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-infra format up down migrate bench faults simulate archive plan deploy rollback destroy clean
+.PHONY: help install demo test check check-infra format up down migrate bench bench-peers faults simulate archive plan deploy rollback destroy clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -61,6 +62,15 @@ migrate: install ## bring the database (DATABASE_URL, or the running stack's) to
 bench: install ## measure speed and memory; figures go to tests/bench/README.md by hand
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+bench-peers: install $(PEERS) ## the same rows by Rowlift and by what one would use instead (ARGS=--quick for fewer)
+	@$(BIN)/python -m tests.bench.peers $(ARGS)
+
+# In an environment of their own: what they need is none of ours.
+$(PEERS): tests/bench/peers/requirements.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 faults: install ## break everything at random under running files and check every sum (SEEDS=200 FIRST_SEED=1)
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),10) --first-seed $(or $(FIRST_SEED),1) $(ARGS)
 
@@ -83,4 +93,4 @@ destroy: install ## destroy a deployment; Terraform shows what, and asks (ENV=tr
 	@$(BIN)/python -m infra.deploy destroy --env $(ENV)
 
 clean: ## remove .venv and the state of local stacks
-	rm -rf .venv .venv-checkov .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-checkov .venv-peers .rowlift .rowlift-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
