@@ -7,6 +7,7 @@ session instead, once they dominate.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ AWAY: Final = frozenset(
     for code in ("unreachable", "timeout", "cut", "server_error", "malformed", "unexpected", "storage")
 )
 AWAY_SIGN: Final = "away"  # all of them alike
+KEPT: Final = 1.0  # seconds that unused tokens may wait for a request for slots to take them along
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,8 @@ class UpstreamHealth:
         limits = settings.upstreams.get(upstream)
         self._limits = limits or UpstreamLimits(requests=None)
         self._said: tuple[float | None, float | None] = (None, None)  # requests and tokens, as told last
+        self._lock = threading.Lock()
+        self._unused, self._returned_at = 0.0, time.monotonic()
         self.ailing = False  # whether the ledger counts failures now, so that it wants to hear of good answers too
 
     def hear(self, ended: Sequence[Heard]) -> Standing:
@@ -71,8 +75,20 @@ class UpstreamHealth:
                     self._db, self._upstream, self._limits, said=one.answer.limits, retry_after=one.answer.retry_after
                 )
         self._learn_limits(ended)
-        self._give_back_tokens(ended)
+        self._note_unused(ended)
         return standing
+
+    def unused(self) -> float:
+        """The seconds of tokens that calls did not use since this was last asked, for `reserve_slots` to give back."""
+        with self._lock:
+            seconds, self._unused = self._unused, 0.0
+            self._returned_at = time.monotonic()
+        return seconds
+
+    def give_back_unused(self, *, at_once: bool) -> None:
+        """Give unused tokens back without asking for slots; unless `at_once`, only what nobody did for a second."""
+        if self._unused and (at_once or time.monotonic() - self._returned_at > KEPT):
+            self._db.rows("give_back_tokens", upstream=self._upstream, seconds=self.unused())
 
     def _note(self, ended: Sequence[Heard]) -> Standing:
         """Have failures counted, and good answers while failures are."""
@@ -139,11 +155,15 @@ class UpstreamHealth:
             self._db.rows("learn_limits", upstream=self._upstream, requests=said[0], tokens=said[1])
             self._said = said
 
-    def _give_back_tokens(self, ended: Sequence[Heard]) -> None:
-        """Give back what calls were admitted for and did not use, where tokens are paced."""
+    def _note_unused(self, ended: Sequence[Heard]) -> None:
+        """Remember what calls were admitted for and did not use, where tokens are paced.
+
+        It goes back with the next request for slots: given back as each answer came, it cost as many statements as
+        calls.
+        """
         seconds = sum(one.slot.unused(one.answer.usage.total) for one in ended if one.answer.usage)
-        if seconds > 0:
-            self._db.rows("give_back_tokens", upstream=self._upstream, seconds=seconds)
+        with self._lock:
+            self._unused += seconds
 
 
 def _sign(answer: Answer | Failure) -> str | None:

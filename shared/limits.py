@@ -62,11 +62,13 @@ def reserve_slots(
     tokens: int,
     max_wait: float,
     probe_timeout: float = 60.0,
+    returned: float = 0.0,
 ) -> Slots:
     """Slots for up to `n` requests of at most `tokens` each that begin within `max_wait` seconds.
 
-    While the breaker is not closed one slot is given when a probe is due; its end should be noted within
-    `probe_timeout` seconds, after which another is.
+    `returned` gives back so many seconds of tokens that calls before did not use (`TokenSlot.unused`). While the
+    breaker is not closed one slot is given when a probe is due; its end should be noted within `probe_timeout` seconds,
+    after which another is.
     """
     limits = limits or UpstreamLimits(requests=None)
     ahead = 0.0
@@ -74,8 +76,9 @@ def reserve_slots(
         asked_at = time.monotonic()
         found = _row(
             db, "reserve_slots", upstream, limits,
-            n=n, each=tokens, max_wait=max_wait, ahead=ahead, probe_timeout=probe_timeout,
+            n=n, each=tokens, max_wait=max_wait, ahead=ahead, probe_timeout=probe_timeout, returned=returned,
         )  # fmt: skip
+        returned = 0.0
         answered_at = time.monotonic()
         moment = _moment(found, asked_at, answered_at)
         slots = _slots(found, given_at=moment, lateness=limits.lateness, tokens=tokens)

@@ -23,6 +23,11 @@ class Places:
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has a place."""
+        return self._free == self._number
+
     def take(self, places: int, *, within: float) -> int:
         """How many were taken: those asked for (all there are, if that is fewer) or, not in so many seconds, none.
 

@@ -1,7 +1,6 @@
 """A pool of connections: so many at most, the one used last first, none older than it may be.
 
-Our own, because SQLAlchemy's costs a tenth of a second at every cold start: whatever of it is imported, its SQL compiler
-comes along.
+Our own, because SQLAlchemy's costs a tenth of a second at every cold start: with any part of it comes all of it.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any, assert_never
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from shared import items as ledger
 from shared import tracing
 from shared.calling import Caller, unexpected
-from shared.calls import PlannedCall, Verdict, let_go, request_digest, start_calls
+from shared.calls import PlannedCall, Verdict, let_go, new_call_id, request_digest, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
@@ -154,6 +154,10 @@ class _Run:
         finally:
             self._processor.places.give_back(self._places)
             self._settle_ended()
+        try:
+            self._processor.health.give_back_unused(at_once=self._processor.places.idle)
+        except DatabaseError as error:  # time brings them back
+            log("WARNING", "Unused tokens could not be given back", reason=str(error))
 
     def _take_places(self) -> None:
         """Wait until the process has room for the calls of all items; hand back those that would leave too late."""
@@ -264,7 +268,7 @@ class _Run:
             )
         estimate = self._pipeline.estimate(request)
         return PlannedCall(
-            id=uuid4(), item=item, request=request, digest=digest, tokens=estimate.tokens, reserve=estimate.micros
+            id=new_call_id(), item=item, request=request, digest=digest, tokens=estimate.tokens, reserve=estimate.micros
         )
 
     def _admit(self) -> None:
@@ -283,6 +287,7 @@ class _Run:
             tokens=max(call.tokens for call in self._waiting),
             max_wait=min(left, AHEAD),
             probe_timeout=self._settings.request_timeout + PROBE_SLACK,
+            returned=self._processor.health.unused(),
         )
         self._processor.health.ailing = slots.ailing
         if slots.tripped:

@@ -6,7 +6,8 @@ INSERT INTO upstreams (name) VALUES (:upstream) ON CONFLICT (name) DO NOTHING;
 -- Take time slots for up to n requests of given tokens each (GCRA, paced at 97 % of the limit, with 1 % of the period
 -- as burst; what that leaves for starts that come late, UpstreamLimits.lateness says), as far as they begin within
 -- max_wait and not sooner than `ahead`. While the breaker is not closed one request is let through as a probe when the
--- time for it has come, and the next when that has taken longer than probe_timeout. Answers the wait for the first, the step to each further one, how many were given,
+-- time for it has come, and the next when that has taken longer than probe_timeout. `returned` is the time of tokens that
+-- earlier calls were given and did not use (a call is admitted for its worst case): never more than is still to come. Answers the wait for the first, the step to each further one, how many were given,
 -- the server's clock (`at`, which the waits count from: after the row lock, not from the statement's start) and how
 -- long the row was waited for. A slot is no money: the statement need not reach the disk.
 WITH quick AS MATERIALIZED (
@@ -16,7 +17,8 @@ WITH quick AS MATERIALIZED (
 ), moment AS MATERIALIZED (
     SELECT clock_timestamp() AS at, upstream.* FROM upstream
 ), pace AS MATERIALIZED (
-    SELECT moment.*, 0.01 * :period::double precision AS burst, breaker <> 'closed' AS tripped,
+    SELECT moment.*, greatest(tokens_tat - :returned::double precision * interval '1 second', least(tokens_tat, at)) AS tokens_due,
+           0.01 * :period::double precision AS burst, breaker <> 'closed' AS tripped,
            coalesce(:period::double precision / (0.97 * present_limit(
                :requests::double precision, requests_said, requests_limit, recovers_at, at)), 0) AS request_step,
            coalesce(:period::double precision / (0.97 * present_limit(
@@ -25,7 +27,7 @@ WITH quick AS MATERIALIZED (
 ), lead AS MATERIALIZED (
     SELECT pace.*,
            greatest(:ahead::double precision, extract(epoch FROM requests_tat - at))::double precision AS request_lead,
-           greatest(:ahead::double precision, extract(epoch FROM tokens_tat - at))::double precision AS token_lead,
+           greatest(:ahead::double precision, extract(epoch FROM tokens_due - at))::double precision AS token_lead,
            greatest(request_step, token_step) AS step
       FROM pace
 ), offer AS MATERIALIZED (
@@ -41,12 +43,18 @@ WITH quick AS MATERIALIZED (
       FROM lead
 ), taken AS (
     UPDATE upstreams
-       SET requests_tat = offer.at + (offer.request_lead + offer.given * offer.request_step) * interval '1 second',
-           tokens_tat = offer.at + (offer.token_lead + offer.given * offer.token_step) * interval '1 second',
-           breaker = CASE WHEN offer.tripped THEN 'half_open' ELSE 'closed' END,
-           next_probe_at = CASE WHEN offer.tripped THEN offer.at + :probe_timeout::double precision * interval '1 second' END,
+       SET requests_tat = CASE WHEN offer.given > 0
+                               THEN offer.at + (offer.request_lead + offer.given * offer.request_step) * interval '1 second'
+                               ELSE offer.requests_tat END,
+           tokens_tat = CASE WHEN offer.given > 0
+                             THEN offer.at + (offer.token_lead + offer.given * offer.token_step) * interval '1 second'
+                             ELSE offer.tokens_due END,
+           breaker = CASE WHEN offer.given > 0 AND offer.tripped THEN 'half_open' ELSE offer.breaker END,
+           next_probe_at = CASE WHEN offer.given > 0 AND offer.tripped
+                                THEN offer.at + :probe_timeout::double precision * interval '1 second'
+                                ELSE offer.next_probe_at END,
            updated_at = offer.at
-      FROM offer WHERE upstreams.name = offer.name AND offer.given > 0
+      FROM offer WHERE upstreams.name = offer.name AND (offer.given > 0 OR :returned::double precision > 0)
 )
 SELECT given, request_lead, token_lead, request_step, token_step, burst, wait, tripped, tripped OR failing > 0 AS ailing,
        extract(epoch FROM at)::double precision AS at,
@@ -67,8 +75,7 @@ UPDATE upstreams SET requests_said = :requests::double precision, tokens_said = 
                              OR tokens_said IS DISTINCT FROM :tokens::double precision);
 
 -- name: give_back_tokens
--- Give back the time of tokens that slots were given for and calls did not use (a call is admitted for its worst case),
--- as it was counted when it was taken; never more than is still to come.
+-- Give back the time of unused tokens where no slots are asked for with it.
 WITH quick AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS done
 )

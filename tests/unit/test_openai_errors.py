@@ -431,14 +431,14 @@ def test_the_request_is_what_the_service_wants() -> None:
     assert seen[1].extensions["timeout"] == {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 
 
-def test_one_client_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_way_to_openai_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = upstream(lambda _: httpx2.Response(500))
-    first = calls._client()
-    assert calls._client() is first
+    first = calls._wire()
+    assert calls._wire() is first
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert calls._client() is not first
+    assert calls._wire() is not first
     calls.close()
-    assert calls._clients == {}
+    assert calls._wires == {}
 
 
 def test_the_worst_case() -> None:

@@ -135,18 +135,18 @@ class SimulatedOpenAI(simulation.Simulated[Behaviour]):
             response = self.bodies.response(wanted, name, digest, fault)
             call.response_id = response.id
             if background and fault not in ("hang", "cut"):
-                return self._begun(call, response, headers)
+                return self._begun(call, response, headers, behaviour.seconds(name, tries, fault))
             reply = Reply(200, response.encode(), headers, response_id=response.id)
-        wait = behaviour.accept if background else self._time(fault)
+        wait = behaviour.accept if background else behaviour.seconds(name, tries, fault)
         return self.log.finished(call, reply, wait)
 
-    def _begun(self, call: Call, response: Response, headers: bytes) -> Answer:
+    def _begun(self, call: Call, response: Response, headers: bytes, seconds: float) -> Answer:
         """The reply that says so; the response is finished whether or not it can be sent."""
         kept = self._kept[response.id] = _Kept(response=response)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         accept = self.behaviour.accept
-        asyncio.get_running_loop().call_later(max(accept, self._time(call.fault)), self._finish, call, kept)
+        asyncio.get_running_loop().call_later(max(accept, seconds), self._finish, call, kept)
         return Answer(Reply(200, response.encode("queued"), headers), accept, None)
 
     def _finish(self, call: Call, kept: _Kept) -> None:
@@ -175,10 +175,6 @@ class SimulatedOpenAI(simulation.Simulated[Behaviour]):
 
     def _refused_key(self, request: Request) -> tuple[int, dict[str, Any]] | None:
         return validate_key(request.headers.get(b"authorization", b""), key_ok=self.behaviour.key_ok)
-
-    def _time(self, fault: str | None) -> float:
-        """Seconds until a response is finished."""
-        return self.behaviour.slow if fault == "slow" else self.behaviour.latency
 
     def _fault(self, name: str, tries: int) -> str | None:
         return self.behaviour.fault(name, tries) if self.behaviour.quota else "quota"

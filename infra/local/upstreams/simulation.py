@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import exp
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import orjson
@@ -35,7 +37,8 @@ class Behaviour(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     known_faults: ClassVar[Collection[str]] = ()  # every misbehaviour there is
 
-    latency: float = Field(default=0.0, ge=0)  # seconds until an answer
+    latency: float = Field(default=0.0, ge=0)  # seconds until an answer; their mean where they are spread
+    spread: float = Field(default=0.0, ge=0, le=3)  # the standard deviation of their logarithm (lognormal); 0: all alike
     slow: float = Field(default=5.0, ge=0)  # seconds until an answer under the fault "slow"
     seed: int = 0  # same seed, same faults for the same names and tries
     key_ok: bool = True  # false: every key is answered 401
@@ -69,6 +72,15 @@ class Behaviour(BaseModel):
                 fault, _, first = fault.partition(":")
                 return fault if tries <= int(first or tries) else None
         return self.drawn(self.faults, name, tries)
+
+    def seconds(self, name: str, tries: int, fault: str | None) -> float:
+        """Seconds until this try of this name is answered; the same for the same seed, name and try."""
+        if fault == "slow":
+            return self.slow
+        if not self.spread:
+            return self.latency
+        drawn = random.Random(f"{self.seed}|{name}|{tries}").gauss(0, self.spread)
+        return self.latency * exp(drawn - self.spread**2 / 2)
 
     def drawn(self, shares: Mapping[str, float], name: str, tries: int) -> str | None:
         """The fault this try of this name meets where each has its share."""

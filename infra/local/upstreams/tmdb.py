@@ -104,7 +104,7 @@ class SimulatedTMDB(simulation.Simulated[Behaviour]):
         if status == 429 and not self.behaviour.legacy and self.behaviour.retry_after is not None:
             headers = b"retry-after: %d\r\n" % self.behaviour.retry_after
         whole = b'{"page":1,"results":[{"id":' if call.fault == "malformed" else orjson.dumps(body)
-        wait = self.behaviour.slow if call.fault == "slow" else self.behaviour.latency
+        wait = self.behaviour.seconds(call.key, tries, call.fault)
         return self.log.finished(call, Reply(status, whole, headers, _TYPE), wait)
 
     def _refused(self, request: Request, asked: dict[str, str]) -> tuple[bytes, Told | None]:

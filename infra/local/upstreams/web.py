@@ -69,7 +69,7 @@ class SimulatedWeb(simulation.Simulated[Behaviour]):
         tries = self.log.start(call)
         call.fault = self.behaviour.fault(request.path, tries)
         reply = self._failed(call.fault, request) or self._told(request, address)
-        wait = self.behaviour.slow if call.fault == "slow" else self.behaviour.latency
+        wait = self.behaviour.seconds(call.key, tries, call.fault)
         return self.log.finished(call, self._part(request, reply), wait)
 
     def _failed(self, fault: str | None, request: Request) -> Reply | None:
