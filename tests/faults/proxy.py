@@ -25,6 +25,7 @@ class Proxy:
         self.refusing = False  # new connections are closed at once
         self.answers_to_lose = 0  # so many answers of the server are lost, each with its connection
         self.cuts = 0  # connections lost so far
+        self.round_trips = 0  # how often somebody said something and was answered
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._speaking = asyncio.Event()
@@ -81,9 +82,10 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, server_writer}
+        turn = _Turn()
         pumps = [
-            asyncio.create_task(self._pump(reader, server_writer, answers=False)),
-            asyncio.create_task(self._pump(server_reader, writer, answers=True)),
+            asyncio.create_task(self._pump(reader, server_writer, turn, answers=False)),
+            asyncio.create_task(self._pump(server_reader, writer, turn, answers=True)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +97,9 @@ class Proxy:
             writer.close()
             server_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turn: _Turn, *, answers: bool
+    ) -> None:
         _undelayed(writer)
         with contextlib.suppress(OSError):
             while block := await reader.read(BLOCK):
@@ -104,11 +108,19 @@ class Proxy:
                     self.cuts += 1
                     writer.transport.abort()
                     return
+                self.round_trips += answers and turn.asked
+                turn.asked = not answers
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._speaking.wait()
                 writer.write(block)
                 await writer.drain()
+
+
+class _Turn:
+    """Whose turn it is on one connection."""
+
+    asked = False  # whether the client has said something that nobody has answered yet
 
 
 def _undelayed(writer: asyncio.StreamWriter) -> None:
