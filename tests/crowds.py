@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.config import parse_database_url
+from shared.config import UpstreamLimits, parse_database_url
 from shared.db import connector
-from tests.factories import ARTIST_KEY, TERMS
+from shared.limits import reserve_slots
+from tests.factories import ARTIST_KEY, TERMS, claim, enriched, planned, settle, start
+from tests.workbench import Workbench
 
 # Rows of about 300 bytes, settled or not: what an artist takes before its answer.
-_INPUT = f"('{{\"artist_id\": \"' || {ARTIST_KEY} || '\", \"artist_name\": \"An artist\", \"artist_data\": \"\"}}')::jsonb"
+_INPUT = f'(\'{{"artist_id": "\' || {ARTIST_KEY} || \'", "artist_name": "An artist", "artist_data": ""}}\')::jsonb'
 _RESULT = '{"text": "A bio.", "db_status": "updated"}'
 
 
@@ -33,10 +35,9 @@ class Crowd:
             INSERT INTO items (session_id, item_no, file, line, key, input, input_hash, state, outcome, attempt,
                                finalized_at, result)
             SELECT '{self.session}', i, 1, i + 1, {ARTIST_KEY}, {_INPUT}, '\\x00',
-                   CASE WHEN i <= {self.settled} THEN 'completed' ELSE 'available' END,
-                   CASE WHEN i <= {self.settled} THEN 'enriched' END, (i <= {self.settled})::integer,
-                   CASE WHEN i <= {self.settled} THEN now() END, CASE WHEN i <= {self.settled} THEN jsonb '{_RESULT}' END
-              FROM generate_series(1, {self.items}) i
+                   CASE WHEN ended THEN 'completed' ELSE 'available' END, CASE WHEN ended THEN 'enriched' END,
+                   ended::integer, CASE WHEN ended THEN now() END, CASE WHEN ended THEN jsonb '{_RESULT}' END
+              FROM (SELECT i, i <= {self.settled} AS ended FROM generate_series(1, {self.items}) i) numbers
             """,
             f"INSERT INTO tallies (session_id, at, outcome, items) "
             f"SELECT '{self.session}', now() - interval '1 day', 'enriched', {self.settled} WHERE {self.settled} > 0",
@@ -46,7 +47,8 @@ class Crowd:
         """The statements that make a call, and an answer to be used again, for the first so many items."""
         return [
             f"""
-            INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, reserved, state, finished_at, cost)
+            INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, reserved, state, finished_at,
+                               cost)
             SELECT gen_random_uuid(), '{self.session}', i, 1, 1, 1, 'openai', 1000, 'succeeded', now(), 300
               FROM generate_series(1, {calls}) i
             """,
@@ -57,6 +59,13 @@ class Crowd:
               FROM generate_series(1, {calls}) i
             """,
         ]
+
+    def join(self, bench: Workbench, *, calls: int = 0) -> None:
+        """Make it in a database that is in use; indexes and connections stay as they are."""
+        bench.execute("SET session_replication_role = replica")
+        for statement in self.inserts() + self.paid(calls):
+            bench.execute(statement)
+        bench.execute("SET session_replication_role = origin")
 
 
 def gather(url: str, crowds: Sequence[Crowd], *, calls: int = 0) -> None:
@@ -86,3 +95,21 @@ def gather(url: str, crowds: Sequence[Crowd], *, calls: int = 0) -> None:
         run("COMMIT")
     finally:
         connection.close()
+
+
+def run_message(bench: Workbench, session: UUID, numbers: Sequence[int], *, window: int) -> None:
+    """Run the statements of a message's life, and of a look at the status: a nudge, claim, slots, start, settle."""
+    assert bench.db.row("standing", session=session) is not None
+    fill(bench, session, window=window)
+    items = claim(bench, session, numbers)
+    assert len(items) == len(numbers), f"{len(items)} of {len(numbers)} items were claimed"
+    reserve_slots(bench.db, "openai", UpstreamLimits(requests=10_000_000), n=len(items), tokens=0, max_wait=20)
+    calls = [planned(item) for item in items]
+    start(bench, *calls)
+    settle(bench, *map(enriched, calls))
+    bench.db.row("session_stands", session=session)
+
+
+def fill(bench: Workbench, session: UUID, *, window: int) -> int:
+    """Fill the window as the dispatcher does; how many were put out."""
+    return len(bench.db.rows("fill_window", session=session, window=window, upstream="openai", probes=8, token=uuid4()))

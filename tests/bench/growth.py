@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from pathlib import Path
-from uuid import UUID, uuid4
 
-from shared.config import UpstreamLimits, parse_database_url
+from shared.config import parse_database_url
 from shared.db import connector
-from shared.limits import reserve_slots
 from tests.bench.figure import Figure
 from tests.bench.partitioning import Timed
 from tests.conftest import _administer, running_server
-from tests.crowds import Crowd, gather
-from tests.factories import claim, enriched, planned, settle, start
+from tests.crowds import Crowd, fill, gather, run_message
+from tests.factories import claim, enriched, planned, settle
 from tests.workbench import Workbench
 
 SMALL, LARGE, QUICK = 1_000, 10_000_000, 1_000_000
@@ -43,27 +40,13 @@ class Side:
         self.bench.execute("ANALYZE")
 
     def message(self) -> None:
-        """Run the life of one message."""
-        self.db.row("standing", session=self.session)
-        self.fill(WINDOW)
-        items = claim(self.bench, self.session, range(self.next, self.next + MESSAGE))
-        assert len(items) == MESSAGE, f"{len(items)} of {MESSAGE} items were claimed"
-        reserve_slots(self.db, "openai", UpstreamLimits(requests=10_000_000), n=MESSAGE, tokens=0, max_wait=20)
-        calls = [planned(item) for item in items]
-        start(self.bench, *calls)
-        settle(self.bench, *map(enriched, calls))
-        self.db.row("session_stands", session=self.session)
+        """Run the next message."""
+        run_message(self.bench, self.session, range(self.next, self.next + MESSAGE), window=WINDOW)
         self.next += MESSAGE
-
-    def fill(self, window: int) -> None:
-        """Fill the window, as the dispatcher does."""
-        self.db.rows(
-            "fill_window", session=self.session, window=window, upstream="openai", probes=MESSAGE, token=uuid4()
-        )
 
 
 def measure(folder: Path, *, quick: bool) -> list[Figure]:
-    """Both databases on one server, a message here and a message there in turns, so that what disturbs one disturbs both."""
+    """A message in the small database and one in the large, in turns: what disturbs one disturbs both."""
     large = QUICK if quick else LARGE
     with running_server(*_SERVER) as url:
         sides = []
@@ -107,15 +90,17 @@ def _ratios(small: Side, large: Side, items: int) -> list[Figure]:
 
 def _widest(side: Side) -> Figure:
     """What a nudge after a message costs while 5,000 items are out."""
-    side.fill(WIDEST)
+    fill(side.bench, side.session, window=WIDEST)
     took = []
     for _ in range(40):
         items = claim(side.bench, side.session, range(side.next, side.next + MESSAGE))
         settle(side.bench, *(enriched(planned(item)) for item in items))
         side.next += MESSAGE
-        side.fill(WIDEST)
+        fill(side.bench, side.session, window=WIDEST)
         took.append(side.db.took["fill_window"][-1])
-    return Figure(what=f"fill_window, {WIDEST:,} items out", text=f"{_median(took):.2f} ms", bar="< 5 ms", met=_median(took) < 5)
+    return Figure(
+        what=f"fill_window, {WIDEST:,} items out", text=f"{_median(took):.2f} ms", bar="< 5 ms", met=_median(took) < 5
+    )
 
 
 def _median(seconds: list[float]) -> float:
