@@ -296,7 +296,11 @@ def test_a_message_among_many_items_reads_its_own_alone(database_url: str, stati
     assert set(read) >= {"fill_window", "claim_items", "reserve_slots", "start_calls", "settle/artists", "standing",
                          "session_stands"}  # fmt: skip
     for name, (entries, rows, blocks) in read.items():
-        assert entries <= 250, (name, entries, read)  # 219 of them were seen, and 150,108 where all that waited was read
+        assert entries <= 250, (
+            name,
+            entries,
+            read,
+        )  # 219 of them were seen, and 150,108 where all that waited was read
         assert rows <= 100, (name, rows, read)  # of tables as small as `upstreams`
         assert blocks <= 1_000, (name, blocks, read)
 
