@@ -1,7 +1,7 @@
 """What the lives of items leave behind in their tables, by fillfactor and by how eagerly autovacuum comes.
 
-Not part of `make bench`; run it with `python -m tests.bench.bloat > /dev/null` (and names of kinds for some): log lines
-go to standard output, figures to standard error. Migration 0010 has what it chose.
+Not part of `make bench`; run it with `python -m tests.bench.bloat > /dev/null`, and names of kinds or `front` for some:
+log lines go to standard output, figures to standard error. Migration 0010 has what was chosen.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.factories import claim, enriched, planned, settle, start
 from tests.workbench import Workbench
 
 SETTLED, LIVES, MESSAGE, WINDOW = 400_000, 120_000, 40, 5_000
+WAITING, BEHIND = 2_000_000, (0, 40_000, 100_000, 640_000)
 BIO = "A bio of an artist, as long as most are. " * 20
 # Lives go some ten times as fast here as an instance of two vCPUs has them, so autovacuum comes and works ten times as
 # fast, too.
@@ -133,11 +134,49 @@ def _statistics(bench: Workbench) -> dict[str, float]:
     return found
 
 
+def front(url: str) -> list[str]:
+    """How long a nudge looks for the first item that waits, behind so many that do no more, and what vacuum takes."""
+    name = url.replace("/template", "/front")
+    _administer(url, "CREATE DATABASE front TEMPLATE template")
+    crowd = Crowd(items=WAITING, settled=0)
+    gather(name, [crowd], vacuum=True)
+    bench = Workbench(db=Timed(connector(parse_database_url(name)), size=1), url=name)
+    bench.execute("ALTER TABLE items SET (autovacuum_enabled = false)")
+    bench.execute("SET session_replication_role = replica")
+    lines, ended = [], 0
+    for upto in BEHIND:
+        for first in range(ended + 1, upto + 1, 100_000):
+            bench.execute(
+                "UPDATE items SET state = 'completed', outcome = 'enriched', finalized_at = now() "
+                f"WHERE session_id = '{crowd.session}' AND item_no BETWEEN {first} AND {min(upto, first + 99_999)}"
+            )
+        ended = upto
+        lines.append(f"standing, {upto:,} have ended since the last vacuum: {_standing(bench, crowd.session):.2f} ms")
+        if upto in (BEHIND[1], BEHIND[-1]):
+            began = time.perf_counter()
+            bench.execute("VACUUM (INDEX_CLEANUP ON) items")
+            lines.append(f"  vacuum of {WAITING:,} items: {time.perf_counter() - began:.1f} s")
+            lines.append(f"  standing then: {_standing(bench, crowd.session):.2f} ms")
+    bench.db.close()
+    return lines
+
+
+def _standing(bench: Workbench, session: UUID) -> float:
+    bench.db.took.clear()
+    for _ in range(22):
+        bench.db.row("standing", session=session)
+    return 1e3 * statistics.median(bench.db.took["standing"][2:])
+
+
 def main() -> None:
-    """Print a column for each kind."""
+    """Print what vacuum spares, then a column for each kind."""
     kinds = [kind for kind in KINDS if kind.name in sys.argv[1:] or len(sys.argv) == 1]
     found: list[dict[str, Any]] = []
     with running_server(*_SERVER) as url:
+        if len(sys.argv) == 1 or "front" in sys.argv:
+            print("\n".join(front(url)), file=sys.stderr)
+        if not kinds:
+            return
         _administer(url, "CREATE DATABASE crowd TEMPLATE template")
         crowd = [Crowd(items=SETTLED, settled=SETTLED)]
         gather(url.replace("/template", "/crowd"), crowd, calls=SETTLED // 2, vacuum=True)
