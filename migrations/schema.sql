@@ -148,7 +148,7 @@ CREATE TABLE items (
         ELSE outcome IS NULL END),
     CONSTRAINT items_running_has_lease CHECK ((state = 'running') = (lease_expires_at IS NOT NULL)),
     CONSTRAINT items_only_waiting_ones_are_dispatched CHECK (dispatched_at IS NULL OR state IN ('available', 'retryable'))
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000);
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_threshold = 1000);
 
 CREATE UNIQUE INDEX items_one_owner_per_key ON items (session_id, key)
     WHERE key IS NOT NULL AND outcome IS DISTINCT FROM 'duplicate' AND outcome IS DISTINCT FROM 'merged'
@@ -306,7 +306,7 @@ CREATE TABLE answers (
     item_no       bigint NOT NULL,
     answered_at   timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT answers_pkey PRIMARY KEY (pipeline, key, input_hash, configuration)
-);
+) WITH (autovacuum_analyze_threshold = 1000);
 
 -- One row per request that costs money.
 CREATE TABLE calls (
@@ -330,7 +330,7 @@ CREATE TABLE calls (
     error_code   text,
     CONSTRAINT calls_state_is_known CHECK (state IN ('started', 'succeeded', 'failed', 'unknown')),
     CONSTRAINT calls_finished_when_not_started CHECK ((state = 'started') = (finished_at IS NULL))
-) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, fillfactor = 100);
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_threshold = 1000, fillfactor = 100);
 
 CREATE INDEX calls_of_item ON calls (session_id, item_no);
 CREATE INDEX calls_still_reserved ON calls (session_id, item_no) WHERE state IN ('started', 'unknown');

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -60,12 +61,12 @@ class Crowd:
             """,
         ]
 
-    def join(self, bench: Workbench, *, calls: int = 0) -> None:
-        """Make it in a database that is in use; indexes and connections stay as they are."""
-        bench.execute("SET session_replication_role = replica")
-        for statement in self.inserts() + self.paid(calls):
-            bench.execute(statement)
-        bench.execute("SET session_replication_role = origin")
+    def join(self, url: str, *, calls: int = 0) -> None:
+        """Make it in a database that is in use; indexes stay, and so do the plans that connections keep."""
+        with closing(connector(parse_database_url(url), autocommit=False)()) as connection:
+            connection.execute_simple("SET session_replication_role = replica")
+            for statement in self.inserts() + self.paid(calls):
+                connection.execute_simple(statement)
 
 
 def gather(url: str, crowds: Sequence[Crowd], *, calls: int = 0, vacuum: bool = False) -> None:
@@ -74,9 +75,8 @@ def gather(url: str, crowds: Sequence[Crowd], *, calls: int = 0, vacuum: bool = 
     Seven million items a minute: without triggers, with the indexes made afterwards, and unlogged where the server's
     `wal_level` is minimal.
     """
-    connection: Any = connector(parse_database_url(url), autocommit=False)()
-    run = connection.execute_simple
-    try:
+    with closing(connector(parse_database_url(url), autocommit=False)()) as connection:
+        run: Any = connection.execute_simple
         run("BEGIN")
         run("TRUNCATE items, calls, answers CASCADE")
         run("SET LOCAL session_replication_role = replica")
@@ -95,8 +95,6 @@ def gather(url: str, crowds: Sequence[Crowd], *, calls: int = 0, vacuum: bool = 
         run("COMMIT")
         if vacuum:
             run("VACUUM ANALYZE")
-    finally:
-        connection.close()
 
 
 def run_message(bench: Workbench, session: UUID, numbers: Sequence[int], *, window: int) -> None:

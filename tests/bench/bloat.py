@@ -69,7 +69,7 @@ def measured(url: str, kind: Kind) -> dict[str, float]:
     for table, settings in kind.set.items():
         bench.execute(f"ALTER TABLE {table} SET ({settings})")
     sizes, crowd = _sizes(bench), Crowd(items=LIVES, settled=0)
-    crowd.join(bench)
+    crowd.join(url.replace("/template", f"/{name}"))
     wal, used, began = _wal(bench), _cpu(bench), time.perf_counter()
     _live(bench, crowd.session)
     found = {
