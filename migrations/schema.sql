@@ -65,7 +65,7 @@ CREATE TABLE sessions (
     CONSTRAINT sessions_approval_is_known CHECK (approval IN ('none', 'awaited', 'passed', 'given')),
     CONSTRAINT sessions_hold_is_known CHECK (hold IN ('person', 'budget', 'systemic')),
     CONSTRAINT sessions_money_is_not_negative CHECK (spent >= 0 AND reserved >= 0 AND budget >= 0)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
 
 CREATE INDEX sessions_unfinished ON sessions (created_at) WHERE completed_epoch IS DISTINCT FROM epoch AND expired_at IS NULL;
 CREATE INDEX sessions_newest ON sessions (created_at DESC, id);
@@ -103,7 +103,8 @@ CREATE TABLE files (
 
 CREATE INDEX files_of_session ON files (session_id, id);
 
--- No foreign keys: the chunk transaction that inserts items holds its session and file rows, and a check per row
+-- Autovacuum comes after so many rows and a hundredth of the table, here and for calls, tallies and sessions: migration 0010
+-- says why. No foreign keys: the chunk transaction that inserts items holds its session and file rows, and a check per row
 -- would cost more than the row.
 CREATE TABLE items (
     session_id       uuid NOT NULL,
@@ -147,7 +148,7 @@ CREATE TABLE items (
         ELSE outcome IS NULL END),
     CONSTRAINT items_running_has_lease CHECK ((state = 'running') = (lease_expires_at IS NOT NULL)),
     CONSTRAINT items_only_waiting_ones_are_dispatched CHECK (dispatched_at IS NULL OR state IN ('available', 'retryable'))
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_threshold = 1000);
 
 CREATE UNIQUE INDEX items_one_owner_per_key ON items (session_id, key)
     WHERE key IS NOT NULL AND outcome IS DISTINCT FROM 'duplicate' AND outcome IS DISTINCT FROM 'merged'
@@ -180,7 +181,7 @@ CREATE TABLE tallies (
     at         timestamptz NOT NULL,
     outcome    text COLLATE "C" NOT NULL,
     items      bigint NOT NULL                      -- negative: opened again
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000);
 
 CREATE INDEX tallies_of_session ON tallies (session_id, at);
 
@@ -305,7 +306,7 @@ CREATE TABLE answers (
     item_no       bigint NOT NULL,
     answered_at   timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT answers_pkey PRIMARY KEY (pipeline, key, input_hash, configuration)
-);
+) WITH (autovacuum_analyze_threshold = 1000);
 
 -- One row per request that costs money.
 CREATE TABLE calls (
@@ -329,7 +330,7 @@ CREATE TABLE calls (
     error_code   text,
     CONSTRAINT calls_state_is_known CHECK (state IN ('started', 'succeeded', 'failed', 'unknown')),
     CONSTRAINT calls_finished_when_not_started CHECK ((state = 'started') = (finished_at IS NULL))
-) WITH (fillfactor = 80);
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_threshold = 1000, fillfactor = 100);
 
 CREATE INDEX calls_of_item ON calls (session_id, item_no);
 CREATE INDEX calls_still_reserved ON calls (session_id, item_no) WHERE state IN ('started', 'unknown');

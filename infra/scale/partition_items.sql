@@ -37,6 +37,7 @@ SELECT 2, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'items'::regcla
 DO $$
 DECLARE
     partitions CONSTANT integer := 16;
+    kept CONSTANT text := (SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = 'items'::regclass);
     made record;
 BEGIN
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = 'items'::regclass) THEN
@@ -46,8 +47,8 @@ BEGIN
     ALTER TABLE items RENAME TO items_whole;
     EXECUTE 'CREATE TABLE items (LIKE items_whole INCLUDING DEFAULTS INCLUDING STORAGE) PARTITION BY HASH (session_id)';
     FOR i IN 0 .. partitions - 1 LOOP
-        EXECUTE format('CREATE TABLE items_%s PARTITION OF items FOR VALUES WITH (MODULUS %s, REMAINDER %s) WITH (fillfactor = 80)',
-                       lpad(i::text, 2, '0'), partitions, i);
+        EXECUTE format('CREATE TABLE items_%s PARTITION OF items FOR VALUES WITH (MODULUS %s, REMAINDER %s) WITH (%s)',
+                       lpad(i::text, 2, '0'), partitions, i, kept);
     END LOOP;
     INSERT INTO items SELECT * FROM items_whole;
     DROP TABLE items_whole;  -- its indexes free the names that the new ones take

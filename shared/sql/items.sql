@@ -70,11 +70,11 @@ WITH allowed AS MATERIALIZED (
 ), outside AS MATERIALIZED (
     SELECT count(*) AS n, array_agg(item_no) FILTER (WHERE claim = :token::uuid) AS ours
       FROM items WHERE session_id = :session::uuid AND dispatched_at IS NOT NULL
-), chosen AS MATERIALIZED (
-    SELECT items.item_no FROM items JOIN session ON items.session_id = session.id
-     WHERE items.dispatched_at IS NULL AND items.state IN ('available', 'retryable')
-       AND (items.due_at IS NULL OR items.due_at <= now())
-     ORDER BY items.item_no
+), chosen AS MATERIALIZED (  -- in the index's order: joined to the session, all that waits was read and sorted for eight
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND dispatched_at IS NULL AND state IN ('available', 'retryable')
+       AND (due_at IS NULL OR due_at <= now()) AND EXISTS (SELECT FROM session)
+     ORDER BY item_no
      LIMIT (SELECT greatest(0, allowed.n - outside.n) FROM allowed, outside)
 ), locked AS MATERIALIZED (  -- by number, as everybody locks items: an UPDATE alone takes them as they lie on disk
     SELECT item_no FROM items

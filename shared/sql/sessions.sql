@@ -248,7 +248,7 @@ WITH chosen AS MATERIALIZED (
           ORDER BY item_no LIMIT 5000)
         UNION ALL
         (SELECT item_no FROM items WHERE session_id = :session::uuid AND dispatched_at IS NULL
-            AND state IN ('available', 'retryable') ORDER BY item_no LIMIT 5000)
+            AND state IN ('available', 'retryable') ORDER BY item_no LIMIT (SELECT 5000))
     ) waiting
      WHERE EXISTS (SELECT FROM sessions WHERE id = :session::uuid AND cancelled_at IS NOT NULL)
      LIMIT 5000
@@ -358,14 +358,15 @@ UPDATE sessions
 WITH session AS MATERIALIZED (
     SELECT id FROM sessions WHERE id = :session::uuid AND expired_at IS NULL AND cancelled_at IS NULL FOR NO KEY UPDATE
 ), chosen AS MATERIALIZED (
-    SELECT item_no FROM items, session
-     WHERE session_id = session.id AND finalized_at IS NOT NULL AND item_no > :after::bigint
+    SELECT item_no FROM items
+     WHERE session_id = :session::uuid AND EXISTS (SELECT FROM session)
+       AND finalized_at IS NOT NULL AND item_no > :after::bigint
        AND outcome = ANY (:outcomes::text[])
        AND outcome NOT IN ('duplicate', 'merged', 'rejected') AND key IS NOT NULL  -- a record without a film has no turn
        AND (:key::text IS NULL OR key = :key)
        AND (cardinality(:error_codes::text[]) = 0 OR error_code = ANY (:error_codes::text[]) OR code = ANY (:error_codes::text[]))
        AND (:prompt::text IS NULL OR result->>'prompt' = :prompt)
-     ORDER BY item_no LIMIT 5000
+     ORDER BY item_no LIMIT (SELECT 5000)  -- named outright, it is more than the planner thinks there are, and all are sorted
 ), ended AS MATERIALIZED (  -- as they are now: another may have opened them while this waited for the session's row
     SELECT item_no, round, attempt, outcome, code, result, error_code, error_message, finalized_at FROM items
      WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM chosen)) AND finalized_at IS NOT NULL

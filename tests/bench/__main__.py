@@ -17,6 +17,7 @@ from tests.bench import (
     cold,
     fetching,
     films,
+    growth,
     ingesting,
     matching,
     pooling,
@@ -39,7 +40,19 @@ def main() -> None:
     )
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="rowlift-bench-") as folder:
-        for part in (ingesting, pooling, admission, cold, running, watching, streaming, films, tracks, fetching):
+        for part in (
+            ingesting,
+            pooling,
+            admission,
+            growth,
+            cold,
+            running,
+            watching,
+            streaming,
+            films,
+            tracks,
+            fetching,
+        ):
             console.print(f"... {part.__doc__.splitlines()[0]}", style="dim")
             figures += part.measure(Path(folder), quick=QUICK)
     table = Table(box=None, header_style="bold")

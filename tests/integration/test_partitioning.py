@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.conftest import ROOT
+from tests.integration.test_migrations import alembic
 from tests.movies import drop_files, movies_bench, watched
 from tests.workbench import Workbench, artists_csv
 
@@ -73,6 +74,20 @@ def test_grants_are_given_again(bench: Workbench) -> None:
     assert bench.value(asked.format("film_facts", "SELECT"))
     assert not bench.value(asked.format("items", "DELETE"))
     bench.execute("DROP OWNED BY reader_of_items; DROP ROLE reader_of_items")
+
+
+def test_partitions_are_stored_as_the_table_was_and_migrations_find_them(bench: Workbench) -> None:
+    stored = bench.execute("SELECT reloptions::text FROM pg_class WHERE oid = 'items'::regclass")
+    bench.execute(RECIPE)
+    asked = (
+        "SELECT DISTINCT reloptions::text FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid "
+        "WHERE inhparent = 'items'::regclass"
+    )
+    assert bench.execute(asked) == stored
+    alembic(bench.url, "downgrade", "0009")
+    assert bench.execute(asked) == [["{fillfactor=80}"]]
+    alembic(bench.url, "upgrade", "head")
+    assert bench.execute(asked) == stored
 
 
 def test_twice_is_refused_and_changes_nothing(bench: Workbench) -> None:

@@ -14,6 +14,7 @@ from shared.config import parse_database_url
 from shared.db import Database, connector
 from shared.messages import ItemsNotice
 from shared.sql import statement
+from tests.crowds import Crowd, fill, gather, run_message
 from tests.factories import make_session
 from tests.movies import drop_files, movies_bench, watched
 from tests.workbench import Workbench, artist_id
@@ -234,6 +235,75 @@ def test_a_message_reads_its_own_rows_alone_in_a_database_that_was_never_analyse
     per_item = (_settled_statistics(bench, read) - before) / 80
     assert bench.value(f"SELECT count(*) FROM items WHERE session_id = '{session}' AND outcome = 'enriched'") == 80
     assert per_item < 100, per_item  # 500 and more when joined
+
+
+class Counting(Database):
+    """Keeps what each statement read while `counts` is set: index entries, rows of scans without an index, blocks."""
+
+    READ = """
+        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes),
+               (SELECT sum(seq_tup_read) FROM pg_stat_user_tables),
+               (SELECT sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))
+                  FROM pg_statio_user_tables)"""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.counts, self.read = False, dict[str, tuple[int, ...]]()
+
+    def rows(self, name: str, **params: Any) -> list[dict[str, Any]]:
+        before = self._read() if self.counts else ()
+        found = super().rows(name, **params)
+        if self.counts:
+            read = tuple(after - then for then, after in zip(before, self._read(), strict=True))
+            self.read[name] = tuple(map(max, read, self.read.get(name, read)))
+        return found
+
+    def _read(self) -> tuple[int, ...]:
+        with self._checked_out() as connection:
+            connection.execute_simple("SELECT pg_stat_force_next_flush()")
+            connection.execute_simple("SELECT pg_stat_clear_snapshot()")
+            return tuple(map(int, connection.execute_simple(self.READ).rows[0]))
+
+
+MANY, WINDOW = 300_000, 100
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "stale", "none"])
+def test_a_message_among_many_items_reads_its_own_alone(database_url: str, statistics: str) -> None:
+    """Half of the items are settled, half wait, and each message is of eight. Stale: plans are kept that were made when
+    there were 1,000 of everything; with fewer autovacuum analyses nothing. `fill_window` once read and sorted all that
+    waited, to put out eight."""
+    bench = Workbench(db=Counting(connector(parse_database_url(database_url)), size=1), url=database_url)
+    for table in ("items", "calls", "answers", "sessions", "tallies", "upstreams"):
+        bench.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    crowd = Crowd(items=MANY, settled=MANY // 2)
+    if statistics == "stale":
+        young = Crowd(items=1_000, settled=0)
+        gather(database_url, [young, Crowd(items=1_000, settled=1_000)], calls=500)
+        bench.execute("ANALYZE")
+        for first in range(1, 81, 8):
+            run_message(bench, young.session, range(first, first + 8), window=WINDOW)
+        crowd.join(database_url, calls=10_000)
+    else:
+        gather(database_url, [crowd], calls=10_000)
+    if statistics == "fresh":
+        bench.execute("ANALYZE")
+    fill(bench, crowd.session, window=WINDOW)
+    for first in range(crowd.settled + 1, crowd.settled + 81, 8):  # ten: with the sixth a connection keeps its plans
+        bench.db.counts = True
+        run_message(bench, crowd.session, range(first, first + 8), window=WINDOW)
+    read = bench.db.read
+    bench.db.close()
+    assert set(read) >= {"fill_window", "claim_items", "reserve_slots", "start_calls", "settle/artists", "standing",
+                         "session_stands"}  # fmt: skip
+    for name, (entries, rows, blocks) in read.items():
+        assert entries <= 250, (
+            name,
+            entries,
+            read,
+        )  # 219 of them were seen, and 150,108 where all that waited was read
+        assert rows <= 100, (name, rows, read)  # of tables as small as `upstreams`
+        assert blocks <= 1_000, (name, blocks, read)
 
 
 def _settled_statistics(bench: Workbench, query: str) -> int:
