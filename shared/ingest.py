@@ -402,18 +402,23 @@ class Ingest:
                 if moved is None:
                     raise _TakenOver
                 first: int = moved["first_item_no"]
-                owners = None if line.grouping else _owners(transaction, file, [one.row for one in made])
-                transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
                 new = NewItems(session=file.session, first=first, beyond=first + len(made))
-                keys: Sequence[str]
+                rows = {number: one.row for number, one in enumerate(made, first) if isinstance(one.row, ValidRow)}
                 if line.grouping:
-                    keys = line.grouping.merge(transaction, new, file.options)
+                    together = line.grouping.together(transaction, file.session, rows, file.options)
+                    transaction.copy(
+                        "copy_items", copy_text(origin, made, first=first, owners={}, together=together)
+                    )
+                    keys = [*line.grouping.merge(transaction, new, together, file.options)]
                 else:
+                    owners, together = _owners(transaction, file, rows), ()
+                    transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
                     if file.options.writes_domain:
                         line.absorb(transaction, new)
-                    keys = [one.row.key for one in made if isinstance(one.row, ValidRow)]
+                    keys = []
                 if file.options.resume is not None:
-                    skip_held(transaction, file.session, keys)
+                    alone = (row.key for number, row in rows.items() if number not in together)
+                    skip_held(transaction, file.session, [*keys, *alone])
         except _TakenOver:
             return False
         return True
@@ -458,9 +463,9 @@ class _TakenOver(Exception):
     """The cursor is not where we left it, or the session was cancelled; the chunk is not ours to write."""
 
 
-def _owners(transaction: Transaction, file: _File, rows: Sequence[ValidRow | InvalidRow]) -> dict[str, int]:
+def _owners(transaction: Transaction, file: _File, rows: Mapping[int, ValidRow]) -> dict[str, int]:
     """Which of the rows' keys the session has already, and the item that owns each."""
-    keys = [row.key for row in rows if isinstance(row, ValidRow)]
+    keys = [row.key for row in rows.values()]
     found = transaction.rows("owners_of_keys", session=file.session, keys=keys) if keys else []
     return {row["key"]: row["item_no"] for row in found}
 

@@ -1,5 +1,39 @@
+-- name: known_films
+-- Before a chunk is written: which of some URIs the session's records or a person's decisions name already, and which of
+-- some names with years the records do.
+SELECT ARRAY (SELECT DISTINCT uri FROM film_records
+               WHERE session_id = :session::uuid AND uri = ANY (ARRAY (SELECT jsonb_array_elements_text(:uris::jsonb)))
+              UNION
+              SELECT film FROM match_overrides
+               WHERE film = ANY (ARRAY (SELECT jsonb_array_elements_text(:uris::jsonb)))) AS uris,
+       ARRAY (SELECT DISTINCT alias FROM film_records
+               WHERE session_id = :session::uuid
+                 AND alias = ANY (ARRAY (SELECT jsonb_array_elements_text(:aliases::jsonb)))) AS aliases;
+
+-- name: keep_lone_films
+-- Last of a chunk's merge: note the new records that are each the only one of their film, and write their films. Their
+-- items stand as they are to be.
+WITH lone AS MATERIALIZED (
+    SELECT session_id, item_no, key, input, input_hash, input->>'kind' AS kind, input->>'name' AS name,
+           (input->>'year')::integer AS year
+      FROM items WHERE session_id = :session::uuid AND item_no >= :first::bigint AND item_no < :beyond::bigint
+       AND outcome IS NULL
+       AND item_no NOT IN (SELECT jsonb_array_elements_text(:together::jsonb)::bigint)
+     ORDER BY item_no
+), kept AS (
+    INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest, film, asked)
+    SELECT session_id, item_no, kind, key, concat(name, ' (', year, ')'), key, true, input_hash, key,
+           concat(name, ' (', year, ')')
+      FROM lone
+)
+INSERT INTO movies (session_id, item_no, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist)
+SELECT session_id, item_no, key, name, year, CASE WHEN kind = 'rating' THEN (input->>'rating')::numeric END,
+       CASE WHEN kind = 'watched' THEN (input->>'date')::date END, CASE WHEN kind = 'watched' THEN (input->>'date')::date END,
+       kind = 'like', kind = 'watchlist'
+  FROM lone WHERE :domain::boolean;
+
 -- name: keep_film_records
--- First of a chunk's merge: note what the new records are and name. A record the session has word for word is left out.
+-- First of a chunk's merge: note what the new records are and name that may belong with others. A record the session has word for word is left out.
 INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest)
 SELECT session_id, item_no, kind,
        CASE WHEN kind NOT IN ('diary', 'review') THEN coalesce(input->>'uri', 'title:' || alias) END, alias,
