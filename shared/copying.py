@@ -104,6 +104,7 @@ def copy_text(
     `owners` says which item has which key already: a row of such a key is a duplicate. The valid rows whose numbers are
     in `together` stand as merged without a parent, for the pipeline's grouping to find out what they belong to.
     """
+    session = str(origin.session)
     lines: list[str] = []
     for number, one in enumerate(made, start=first):
         row = one.row
@@ -111,7 +112,7 @@ def copy_text(
             rest = _rejected(row, one, origin)
         else:
             rest = _valid(row, number, None if number in together else owners)
-        lines.append(f"{origin.session}\t{number}\t{origin.file}\t{one.line}\t{rest}\n")
+        lines.append(f"{session}\t{number}\t{origin.file}\t{one.line}\t{rest}\n")
         if len(lines) >= COPY_PIECE:
             yield "".join(lines).encode()
             lines.clear()

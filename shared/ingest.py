@@ -1,8 +1,8 @@
 """Ingest: an uploaded object becomes a session, files, and an item for every record of them.
 
 A file is claimed by lease and attempt as items are. Each chunk is one transaction that begins by moving the file's
-cursor from where it is expected: whatever else happens, a record is written once. At most one chunk is in memory. An
-archive is a file whose members are files of their own.
+cursor from where it is expected: whatever else happens, a record is written once. In memory are the chunk that is
+written and the one behind it, which is read meanwhile. An archive is a file whose members are files of their own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
 from shared import tracing
+from shared.ahead import Ahead
 from shared.archives import ObjectReader, members, open_member
 from shared.config import Settings
 from shared.copying import Made, Maker, Origin, check_no_header, copy_text
@@ -29,7 +31,7 @@ from shared.logs import log
 from shared.messages import continuation
 from shared.options import RESUME_FOLDER, Options
 from shared.pipelines import PIPELINES, pipeline
-from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
+from shared.pipelines.base import ARCHIVE, Form, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
 from shared.quoting import first_approval
 from shared.rejects import ends_as_rejects, returned, session_of_name, session_returned_to
@@ -318,9 +320,32 @@ class Ingest:
                 next_line=cursor.line + 1,
             )
         form = line.form(layout.returned or file.part, layout.header)
-        maker = Maker(form, layout)
-        stream = self._open(file, cursor.offset)
         nudged_at, records = 0.0, cursor.record
+        with Ahead(self._made(self._open(file, cursor.offset), layout, cursor, form)) as ahead:
+            while (taken := ahead.take()) is not None:
+                chunk, made = taken
+                records = chunk.after.record
+                with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(made)):
+                    written = self._write(file, line, chunk, made, meanwhile=ahead.begin)
+                if not written:
+                    log("INFO", "The file is no longer ours to read", file=file.name)
+                    return _Reading.NO_LONGER_OURS
+                if time.monotonic() > until:
+                    return _Reading.TO_BE_CONTINUED
+                if time.monotonic() - nudged_at > NUDGE_EVERY:
+                    self._dispatcher.nudge(file.session)
+                    nudged_at = time.monotonic()
+        if records == 0 and not form.may_be_empty:
+            raise InputError(
+                "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
+            )
+        return _Reading.TO_ITS_END
+
+    def _made(
+        self, stream: Stream, layout: Layout, cursor: Cursor, form: Form
+    ) -> Iterator[tuple[Chunk, Sequence[Made]]]:
+        """The file's chunks from the cursor on, with the records each makes."""
+        maker = Maker(form, layout)
         for chunk in read(
             stream,
             layout=layout,
@@ -331,22 +356,7 @@ class Ingest:
         ):
             if layout.header is None and chunk.before.record == 0 and chunk.rows:
                 check_no_header(chunk.rows[0], form)
-            records = chunk.after.record
-            with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(chunk.rows)):
-                written = self._write(file, line, chunk, maker.make(chunk))
-            if not written:
-                log("INFO", "The file is no longer ours to read", file=file.name)
-                return _Reading.NO_LONGER_OURS
-            if time.monotonic() > until:
-                return _Reading.TO_BE_CONTINUED
-            if time.monotonic() - nudged_at > NUDGE_EVERY:
-                self._dispatcher.nudge(file.session)
-                nudged_at = time.monotonic()
-        if records == 0 and not form.may_be_empty:
-            raise InputError(
-                "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
-            )
-        return _Reading.TO_ITS_END
+            yield chunk, maker.make(chunk)
 
     def _detect(self, file: _File, line: Pipeline) -> Layout:
         stream = self._open(file, 0)
@@ -369,11 +379,21 @@ class Ingest:
         parts = self._db.rows("parts_with_rejects", session=file.session, before=file.id)
         return returned(layout, [row["part"] for row in parts], named=named)
 
-    def _write(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
-        """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours."""
+    def _write(
+        self,
+        file: _File,
+        line: Pipeline,
+        chunk: Chunk,
+        made: Sequence[Made],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours.
+
+        `meanwhile` is called once the ledger has the rows and little is left to be done for them here.
+        """
         for last in (False, False, True):
             try:
-                return self._write_made(file, line, chunk, made)
+                return self._write_made(file, line, chunk, made, meanwhile)
             except StatementFailed as error:
                 if not error.passes:
                     raise
@@ -382,7 +402,9 @@ class Ingest:
             time.sleep(random.uniform(0.01, 0.05))
         raise AssertionError("unreachable")
 
-    def _write_made(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
+    def _write_made(
+        self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made], meanwhile: Callable[[], None]
+    ) -> bool:
         origin = Origin(session=file.session, file=file.id, name=file.name)
         try:
             with self._db.transaction() as transaction:
@@ -404,18 +426,19 @@ class Ingest:
                 first: int = moved["first_item_no"]
                 new = NewItems(session=file.session, first=first, beyond=first + len(made))
                 rows = {number: one.row for number, one in enumerate(made, first) if isinstance(one.row, ValidRow)}
+                owners: dict[str, int] = {}
+                together: AbstractSet[int] = frozenset()
                 if line.grouping:
                     together = line.grouping.together(transaction, file.session, rows, file.options)
-                    transaction.copy(
-                        "copy_items", copy_text(origin, made, first=first, owners={}, together=together)
-                    )
-                    keys = [*line.grouping.merge(transaction, new, together, file.options)]
                 else:
-                    owners, together = _owners(transaction, file, rows), ()
-                    transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
-                    if file.options.writes_domain:
-                        line.absorb(transaction, new)
-                    keys = []
+                    owners = _owners(transaction, file, rows)
+                transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners, together=together))
+                meanwhile()
+                keys: Sequence[str] = ()
+                if line.grouping:
+                    keys = line.grouping.merge(transaction, new, together, file.options)
+                elif file.options.writes_domain:
+                    line.absorb(transaction, new)
                 if file.options.resume is not None:
                     alone = (row.key for number, row in rows.items() if number not in together)
                     skip_held(transaction, file.session, [*keys, *alone])

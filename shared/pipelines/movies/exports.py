@@ -60,29 +60,25 @@ class Exports:
 
         Nor has anybody decided about such a film. Most records of a large export are such.
         """
-        of_uri = Counter(row.input["uri"] for row in rows.values())
-        of_alias = Counter(_alias(row) for row in rows.values())
         makers = _MAKERS | {Kind.WATCHLIST.value} if options.watchlist else _MAKERS
-        alone = {
-            number: row
-            for number, row in rows.items()
-            if row.input["kind"] in makers
-            and row.input["uri"] is not None
-            and of_uri[row.input["uri"]] == 1
-            and of_alias[_alias(row)] == 1
-        }
-        if not alone:
-            return rows.keys()
-        (known,) = transaction.rows(
-            "known_films",
-            session=session,
-            uris=[row.input["uri"] for row in alone.values()],
-            aliases=[_alias(row) for row in alone.values()],
-        )
-        uris, aliases = set(known["uris"]), set(known["aliases"])
-        if uris or aliases:
-            alone = {n: row for n, row in alone.items() if row.key not in uris and _alias(row) not in aliases}
-        return rows.keys() - alone.keys()
+        uris = [row.input["uri"] for row in rows.values()]
+        aliases = [_alias(row) for row in rows.values()]
+        often_uri, often_alias = Counter(uris), Counter(aliases)
+        lone = [
+            (number, uri, alias)
+            for (number, row), uri, alias in zip(rows.items(), uris, aliases, strict=True)
+            if often_alias[alias] == 1 and often_uri[uri] == 1 and uri is not None and row.input["kind"] in makers
+        ]
+        if lone:
+            (known,) = transaction.rows(
+                "known_films",
+                session=session,
+                uris=[uri for _, uri, _ in lone],
+                aliases=[alias for _, _, alias in lone],
+            )
+            known_uris, known_aliases = set(known["uris"]), set(known["aliases"])
+            lone = [one for one in lone if one[1] not in known_uris and one[2] not in known_aliases]
+        return rows.keys() - {number for number, _, _ in lone}
 
     def merge(
         self, transaction: Transaction, made: NewItems, together: AbstractSet[int], options: Options
