@@ -43,7 +43,7 @@ from shared.storage import Store
 from shared.text import clean, shortened
 
 HEAD = 1 << 20  # bytes the dialect is found from
-CHUNK_ROWS = 2_000
+CHUNK_ROWS = 6_000
 CHUNK_BYTES = 1 << 18
 FILE_LEASE = 60.0  # renewed by every chunk
 MAX_ATTEMPTS = 1_000  # a continuation is an attempt too
