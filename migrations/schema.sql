@@ -378,7 +378,7 @@ CREATE TABLE artists (
 
 -- Which film each record of an export belongs to. `film` is the film's key: its URI, or 'title:' and its name and year
 -- where no URI is known. Records that say the same word for word are kept once; the others are duplicates. No foreign key:
--- its check of every record, which locks the record's item, took a third of the time a film took to be written.
+-- its check of every record, which locks the record's item, took a third of the time it took to write one.
 CREATE TABLE film_records (
     session_id uuid NOT NULL,
     item_no    bigint NOT NULL,

@@ -1,7 +1,7 @@
 """Film records that are quicker to write: no foreign key, fewer indexes. Safe before the code that uses it.
 
 Records go with their items by a trigger: the key's check of every record, which locks the record's item, took a third
-of the time a film took to be written. Code before this one merges exports more slowly with it, watchlists above all.
+of the time it took to write one. Code before this one merges exports more slowly with it, watchlists above all.
 """
 
 from alembic import op
