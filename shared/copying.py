@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -96,17 +96,23 @@ def _defective(defect: Defect) -> InvalidRow:
     return InvalidRow(column=defect.column or "1", code=defect.code, reason=defect.reason)
 
 
-def copy_text(origin: Origin, made: Sequence[Made], *, first: int, owners: dict[str, int] | None) -> Iterator[bytes]:
+def copy_text(
+    origin: Origin, made: Sequence[Made], *, first: int, owners: dict[str, int], together: Collection[int] = ()
+) -> Iterator[bytes]:
     """The items in COPY's text format, numbered from `first`, in pieces.
 
-    `owners` says which item has which key already: a row of such a key is a duplicate. Without it every valid row
-    stands as merged without a parent, for the pipeline's grouping to find out what it belongs to.
+    `owners` says which item has which key already: a row of such a key is a duplicate. The valid rows whose numbers are
+    in `together` stand as merged without a parent, for the pipeline's grouping to find out what they belong to.
     """
+    session = str(origin.session)
     lines: list[str] = []
     for number, one in enumerate(made, start=first):
         row = one.row
-        rest = _rejected(row, one, origin) if isinstance(row, InvalidRow) else _valid(row, number, owners)
-        lines.append(f"{origin.session}\t{number}\t{origin.file}\t{one.line}\t{rest}\n")
+        if isinstance(row, InvalidRow):
+            rest = _rejected(row, one, origin)
+        else:
+            rest = _valid(row, number, None if number in together else owners)
+        lines.append(f"{session}\t{number}\t{origin.file}\t{one.line}\t{rest}\n")
         if len(lines) >= COPY_PIECE:
             yield "".join(lines).encode()
             lines.clear()

@@ -1,8 +1,8 @@
 """Ingest: an uploaded object becomes a session, files, and an item for every record of them.
 
 A file is claimed by lease and attempt as items are. Each chunk is one transaction that begins by moving the file's
-cursor from where it is expected: whatever else happens, a record is written once. At most one chunk is in memory. An
-archive is a file whose members are files of their own.
+cursor from where it is expected: whatever else happens, a record is written once. In memory are the chunk that is
+written and the one behind it, which is read meanwhile. An archive is a file whose members are files of their own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
 from shared import tracing
+from shared.ahead import Ahead
 from shared.archives import ObjectReader, members, open_member
 from shared.config import Settings
 from shared.copying import Made, Maker, Origin, check_no_header, copy_text
@@ -29,7 +31,7 @@ from shared.logs import log
 from shared.messages import continuation
 from shared.options import RESUME_FOLDER, Options
 from shared.pipelines import PIPELINES, pipeline
-from shared.pipelines.base import ARCHIVE, InvalidRow, NewItems, Part, Pipeline, ValidRow
+from shared.pipelines.base import ARCHIVE, Form, NewItems, Part, Pipeline, ValidRow
 from shared.publisher import Publisher
 from shared.quoting import first_approval
 from shared.rejects import ends_as_rejects, returned, session_of_name, session_returned_to
@@ -41,7 +43,7 @@ from shared.storage import Store
 from shared.text import clean, shortened
 
 HEAD = 1 << 20  # bytes the dialect is found from
-CHUNK_ROWS = 2_000
+CHUNK_ROWS = 6_000
 CHUNK_BYTES = 1 << 18
 FILE_LEASE = 60.0  # renewed by every chunk
 MAX_ATTEMPTS = 1_000  # a continuation is an attempt too
@@ -318,9 +320,32 @@ class Ingest:
                 next_line=cursor.line + 1,
             )
         form = line.form(layout.returned or file.part, layout.header)
-        maker = Maker(form, layout)
-        stream = self._open(file, cursor.offset)
         nudged_at, records = 0.0, cursor.record
+        with Ahead(self._made(self._open(file, cursor.offset), layout, cursor, form)) as ahead:
+            while (taken := ahead.take()) is not None:
+                chunk, made = taken
+                records = chunk.after.record
+                with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(made)):
+                    written = self._write(file, line, chunk, made, meanwhile=ahead.begin)
+                if not written:
+                    log("INFO", "The file is no longer ours to read", file=file.name)
+                    return _Reading.NO_LONGER_OURS
+                if time.monotonic() > until:
+                    return _Reading.TO_BE_CONTINUED
+                if time.monotonic() - nudged_at > NUDGE_EVERY:
+                    self._dispatcher.nudge(file.session)
+                    nudged_at = time.monotonic()
+        if records == 0 and not form.may_be_empty:
+            raise InputError(
+                "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
+            )
+        return _Reading.TO_ITS_END
+
+    def _made(
+        self, stream: Stream, layout: Layout, cursor: Cursor, form: Form
+    ) -> Iterator[tuple[Chunk, Sequence[Made]]]:
+        """The file's chunks from the cursor on, with the records each makes."""
+        maker = Maker(form, layout)
         for chunk in read(
             stream,
             layout=layout,
@@ -331,22 +356,7 @@ class Ingest:
         ):
             if layout.header is None and chunk.before.record == 0 and chunk.rows:
                 check_no_header(chunk.rows[0], form)
-            records = chunk.after.record
-            with span("ingest chunk", file=file.name, record=chunk.before.record + 1, records=len(chunk.rows)):
-                written = self._write(file, line, chunk, maker.make(chunk))
-            if not written:
-                log("INFO", "The file is no longer ours to read", file=file.name)
-                return _Reading.NO_LONGER_OURS
-            if time.monotonic() > until:
-                return _Reading.TO_BE_CONTINUED
-            if time.monotonic() - nudged_at > NUDGE_EVERY:
-                self._dispatcher.nudge(file.session)
-                nudged_at = time.monotonic()
-        if records == 0 and not form.may_be_empty:
-            raise InputError(
-                "The file holds a header and no rows; add rows and drop it again.", code="input.header_only"
-            )
-        return _Reading.TO_ITS_END
+            yield chunk, maker.make(chunk)
 
     def _detect(self, file: _File, line: Pipeline) -> Layout:
         stream = self._open(file, 0)
@@ -369,11 +379,21 @@ class Ingest:
         parts = self._db.rows("parts_with_rejects", session=file.session, before=file.id)
         return returned(layout, [row["part"] for row in parts], named=named)
 
-    def _write(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
-        """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours."""
+    def _write(
+        self,
+        file: _File,
+        line: Pipeline,
+        chunk: Chunk,
+        made: Sequence[Made],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Write a chunk in one transaction, anew after a deadlock; False if the file is no longer ours.
+
+        `meanwhile` is called once the ledger has the rows and little is left to be done for them here.
+        """
         for last in (False, False, True):
             try:
-                return self._write_made(file, line, chunk, made)
+                return self._write_made(file, line, chunk, made, meanwhile)
             except StatementFailed as error:
                 if not error.passes:
                     raise
@@ -382,7 +402,9 @@ class Ingest:
             time.sleep(random.uniform(0.01, 0.05))
         raise AssertionError("unreachable")
 
-    def _write_made(self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made]) -> bool:
+    def _write_made(
+        self, file: _File, line: Pipeline, chunk: Chunk, made: Sequence[Made], meanwhile: Callable[[], None]
+    ) -> bool:
         origin = Origin(session=file.session, file=file.id, name=file.name)
         try:
             with self._db.transaction() as transaction:
@@ -402,18 +424,24 @@ class Ingest:
                 if moved is None:
                     raise _TakenOver
                 first: int = moved["first_item_no"]
-                owners = None if line.grouping else _owners(transaction, file, [one.row for one in made])
-                transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners))
                 new = NewItems(session=file.session, first=first, beyond=first + len(made))
-                keys: Sequence[str]
+                rows = {number: one.row for number, one in enumerate(made, first) if isinstance(one.row, ValidRow)}
+                owners: dict[str, int] = {}
+                together: AbstractSet[int] = frozenset()
                 if line.grouping:
-                    keys = line.grouping.merge(transaction, new, file.options)
+                    together = line.grouping.together(transaction, file.session, rows, file.options)
                 else:
-                    if file.options.writes_domain:
-                        line.absorb(transaction, new)
-                    keys = [one.row.key for one in made if isinstance(one.row, ValidRow)]
+                    owners = _owners(transaction, file, rows)
+                transaction.copy("copy_items", copy_text(origin, made, first=first, owners=owners, together=together))
+                meanwhile()
+                keys: Sequence[str] = ()
+                if line.grouping:
+                    keys = line.grouping.merge(transaction, new, together, file.options)
+                elif file.options.writes_domain:
+                    line.absorb(transaction, new)
                 if file.options.resume is not None:
-                    skip_held(transaction, file.session, keys)
+                    alone = (row.key for number, row in rows.items() if number not in together)
+                    skip_held(transaction, file.session, [*keys, *alone])
         except _TakenOver:
             return False
         return True
@@ -458,9 +486,9 @@ class _TakenOver(Exception):
     """The cursor is not where we left it, or the session was cancelled; the chunk is not ours to write."""
 
 
-def _owners(transaction: Transaction, file: _File, rows: Sequence[ValidRow | InvalidRow]) -> dict[str, int]:
+def _owners(transaction: Transaction, file: _File, rows: Mapping[int, ValidRow]) -> dict[str, int]:
     """Which of the rows' keys the session has already, and the item that owns each."""
-    keys = [row.key for row in rows if isinstance(row, ValidRow)]
+    keys = [row.key for row in rows.values()]
     found = transaction.rows("owners_of_keys", session=file.session, keys=keys) if keys else []
     return {row["key"]: row["item_no"] for row in found}
 

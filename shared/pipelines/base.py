@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
@@ -161,11 +162,21 @@ class Grouping(Protocol):
     def reading_order(self, part: Part) -> int:
         """Where among the members of an archive this one is read."""
 
-    def merge(self, transaction: Transaction, made: NewItems, options: Options) -> Sequence[str]:
+    def together(
+        self, transaction: Transaction, session: UUID, rows: Mapping[int, ValidRow], options: Options
+    ) -> AbstractSet[int]:
+        """The numbers of those new records that may belong with others, asked before a transaction writes them.
+
+        Any other stands for itself under its key, and has its turn.
+        """
+
+    def merge(
+        self, transaction: Transaction, made: NewItems, together: AbstractSet[int], options: Options
+    ) -> Sequence[str]:
         """Find out what the new records belong to, within the transaction that writes them.
 
-        They stand as merged without a parent; when this returns each has an owner, an outcome or its turn. Answers the
-        keys of whatever may have its turn now.
+        Those that may belong with others stand as merged without a parent; when this returns each has an owner, an
+        outcome or its turn. Answers the keys of whatever of theirs may have its turn now.
         """
 
 

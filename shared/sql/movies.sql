@@ -1,15 +1,57 @@
+-- name: known_films
+-- Before a chunk is written: which of some URIs the session's records or a person's decisions name already, and which of
+-- some names with years the records do.
+WITH asked AS MATERIALIZED (
+    SELECT ARRAY (SELECT jsonb_array_elements_text(:uris::jsonb)) AS uris,
+           ARRAY (SELECT jsonb_array_elements_text(:aliases::jsonb)) AS aliases
+), named AS (
+    SELECT film AS uri FROM film_records
+     WHERE session_id = :session::uuid AND film = ANY ((SELECT uris FROM asked)::text[])
+    UNION
+    SELECT uri FROM film_records
+     WHERE session_id = :session::uuid AND NOT maker AND uri = ANY ((SELECT uris FROM asked)::text[])
+    UNION
+    SELECT film FROM match_overrides WHERE film = ANY ((SELECT uris FROM asked)::text[])
+), called AS (
+    SELECT DISTINCT alias FROM film_records
+     WHERE session_id = :session::uuid AND alias = ANY ((SELECT aliases FROM asked)::text[])
+)
+SELECT (SELECT coalesce(jsonb_agg(uri), '[]') FROM named) AS uris, (SELECT coalesce(jsonb_agg(alias), '[]') FROM called) AS aliases;
+
+-- name: keep_lone_films
+-- Last of a chunk's merge: note the new records that are each the only one of their film, and write their films. Their
+-- items stand as they are to be.
+WITH lone AS MATERIALIZED (
+    SELECT session_id, item_no, key, input, input_hash, input->>'kind' AS kind, input->>'name' AS name,
+           (input->>'year')::integer AS year
+      FROM items WHERE session_id = :session::uuid AND item_no >= :first::bigint AND item_no < :beyond::bigint
+       AND outcome IS NULL
+       AND item_no NOT IN (SELECT jsonb_array_elements_text(:together::jsonb)::bigint)
+     ORDER BY item_no
+), kept AS (
+    INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest, film, asked)
+    SELECT session_id, item_no, kind, key, concat(name, ' (', year, ')'), key, true, input_hash, key,
+           concat(name, ' (', year, ')')
+      FROM lone
+)
+INSERT INTO movies (session_id, item_no, letterboxd_uri, title, year, rating, watched_date, logged_date, liked, in_watchlist)
+SELECT session_id, item_no, key, name, year, CASE WHEN kind = 'rating' THEN (input->>'rating')::numeric END,
+       CASE WHEN kind = 'watched' THEN (input->>'date')::date END, CASE WHEN kind = 'watched' THEN (input->>'date')::date END,
+       kind = 'like', kind = 'watchlist'
+  FROM lone WHERE :domain::boolean;
+
 -- name: keep_film_records
--- First of a chunk's merge: note what the new records are and name. A record the session has word for word is left out.
-INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest)
-SELECT session_id, item_no, kind,
-       CASE WHEN kind NOT IN ('diary', 'review') THEN coalesce(input->>'uri', 'title:' || alias) END, alias,
-       coalesce(input->>'uri', input->>'entry'),
-       kind IN ('watched', 'rating', 'like') OR kind = 'watchlist' AND :watchlist::boolean OR kind = 'diary' AND input->>'entry' IS NOT NULL,
-       input_hash
-  FROM (SELECT session_id, item_no, input, input_hash, input->>'kind' AS kind,
-               concat(input->>'name', ' (', input->>'year', ')') AS alias
-          FROM items WHERE session_id = :session::uuid AND item_no >= :first::bigint AND item_no < :beyond::bigint
-           AND outcome = 'merged' ORDER BY item_no) new
+-- First of a chunk's merge: note what the new records are and name that may belong with others. A record the session has
+-- word for word is left out.
+INSERT INTO film_records (session_id, item_no, kind, uri, alias, link, maker, digest, film)
+SELECT session_id, item_no, kind, uri, alias, link, maker, input_hash, CASE WHEN maker THEN uri END
+  FROM (SELECT session_id, item_no, kind, alias, link, input_hash,
+               CASE WHEN kind NOT IN ('diary', 'review') THEN coalesce(link, 'title:' || alias) END AS uri,
+               kind IN ('watched', 'rating', 'like') OR kind = 'watchlist' AND :watchlist::boolean OR kind = 'diary' AND link IS NOT NULL AS maker
+          FROM (SELECT session_id, item_no, input_hash, input->>'kind' AS kind, coalesce(input->>'uri', input->>'entry') AS link,
+                       concat(input->>'name', ' (', input->>'year', ')') AS alias
+                  FROM items WHERE session_id = :session::uuid AND item_no >= :first::bigint AND item_no < :beyond::bigint
+                   AND outcome = 'merged' ORDER BY item_no) said) new
 ON CONFLICT (session_id, digest) DO NOTHING
 RETURNING item_no;
 
@@ -24,23 +66,24 @@ UPDATE items
    AND kept.item_no <> items.item_no;
 
 -- name: supersede_film_records
--- Of several records of one kind and link the newest says how it is; answers the films of the older ones.
-WITH newest AS MATERIALIZED (
-    SELECT kind, link, max(item_no) AS item_no FROM film_records
-     WHERE session_id = :session::uuid AND item_no >= :first::bigint AND link IS NOT NULL GROUP BY kind, link
+-- Of several entries of one kind and link the newest says how it is; answers the films of the older ones.
+WITH alike AS MATERIALIZED (
+    SELECT item_no, max(item_no) OVER (PARTITION BY kind, link) AS newest FROM film_records
+     WHERE session_id = :session::uuid AND kind IN ('diary', 'review') AND NOT superseded
+       AND link = ANY (ARRAY (SELECT DISTINCT link FROM film_records
+                               WHERE session_id = :session::uuid AND item_no >= :first::bigint AND kind IN ('diary', 'review')))
 ), older AS (
-    UPDATE film_records older SET superseded = true
-      FROM newest
-     WHERE older.session_id = :session::uuid AND older.link = newest.link AND older.kind = newest.kind
-       AND older.item_no < newest.item_no AND NOT older.superseded
-    RETURNING older.film
+    UPDATE film_records SET superseded = true
+     WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM alike WHERE item_no < newest))
+    RETURNING film
 )
 SELECT coalesce(jsonb_agg(DISTINCT film), '[]') AS films FROM older WHERE film IS NOT NULL;
 
 -- name: place_film_records
 -- Say anew which film each record belongs to that the new ones may have a say in: those of the same name and year, and
--- watchlist entries of the same film. Answers the films that gained or lost a record. (Windows and arrays, not joins:
--- tables without statistics had the planner compare every pair of a chunk.)
+-- watchlist entries of the same film. (One that makes a film known and names it has it from the start.) Answers the films
+-- that gained or lost a record. (Windows and arrays, not joins: tables without statistics had the planner compare every
+-- pair of a chunk.)
 WITH touched AS MATERIALIZED (
     SELECT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint
     UNION
@@ -48,7 +91,7 @@ WITH touched AS MATERIALIZED (
      WHERE session_id = :session::uuid AND NOT maker AND uri = ANY (ARRAY (
            SELECT DISTINCT uri FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint AND uri IS NOT NULL))
 ), named AS MATERIALIZED (
-    SELECT item_no, film AS film_before, uri, alias, maker,
+    SELECT item_no, CASE WHEN item_no < :first::bigint THEN film END AS film_before, uri, alias, maker,
            min(uri) FILTER (WHERE maker) OVER same AS one_film, max(uri) FILTER (WHERE maker) OVER same AS other_film,
            bool_or(maker AND uri IS NULL) OVER same AS in_diary
       FROM film_records
@@ -57,8 +100,8 @@ WITH touched AS MATERIALIZED (
 ), placed AS MATERIALIZED (
     SELECT item_no, film_before,
            CASE WHEN maker AND uri IS NOT NULL THEN uri
-                WHEN uri IS NOT NULL THEN (SELECT known.uri FROM film_records known WHERE known.session_id = :session::uuid
-                                              AND known.uri = named.uri AND known.maker LIMIT 1)
+                WHEN uri IS NOT NULL THEN (SELECT known.film FROM film_records known WHERE known.session_id = :session::uuid
+                                              AND known.film = named.uri AND known.uri = named.uri AND known.maker LIMIT 1)
                 WHEN one_film = other_film THEN one_film
                 WHEN one_film IS NULL AND in_diary THEN 'title:' || alias END AS film
       FROM named
@@ -184,7 +227,8 @@ ON CONFLICT (session_id, item_no) DO UPDATE
        tags = excluded.tags, updated_at = now();
 
 -- name: drop_entries
--- Make room for `store_diary` and `store_reviews`, and forget the entries that lost their film.
+-- Make room for `store_diary` and `store_reviews`, and forget the entries that lost their film. (Joined, without
+-- statistics, every entry of a chunk was compared with all of the session: four fifths of the time of a diary.)
 WITH touched AS MATERIALIZED (
     SELECT item_no FROM film_records
      WHERE session_id = :session::uuid AND kind IN ('diary', 'review')
@@ -193,9 +237,9 @@ WITH touched AS MATERIALIZED (
     SELECT item_no FROM film_records WHERE session_id = :session::uuid AND film IS NULL
        AND alias = ANY (ARRAY (SELECT DISTINCT alias FROM film_records WHERE session_id = :session::uuid AND item_no >= :first::bigint))
 ), diary AS (
-    DELETE FROM diary_entries USING touched WHERE session_id = :session::uuid AND diary_entries.item_no = touched.item_no
+    DELETE FROM diary_entries WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM touched))
 )
-DELETE FROM reviews USING touched WHERE session_id = :session::uuid AND reviews.item_no = touched.item_no;
+DELETE FROM reviews WHERE session_id = :session::uuid AND item_no = ANY (ARRAY (SELECT item_no FROM touched));
 
 -- name: store_diary
 -- Write the viewings of some films.

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.movies import EXPORTS, expected, export_files, movies_bench, needs_data, tables, zipped
+from shared.pipelines.movies.exports import Exports
+from tests.movies import (
+    EXPORTS,
+    HEADER,
+    csv_of,
+    expected,
+    export_files,
+    film,
+    movies_bench,
+    needs_data,
+    ratings,
+    tables,
+    watched,
+    zipped,
+)
 from tests.workbench import Workbench
 
 EXAMPLES = int(os.environ.get("ROWLIFT_EXAMPLES", "80"))
@@ -117,3 +132,70 @@ def test_the_order_of_the_files_does_not_matter(films: Workbench, files: dict[st
     assert tables(films, single) == tables(films, whole)
     films.assert_sound(whole)
     films.assert_sound(single)
+
+
+def as_written(bench: Workbench, session: UUID) -> list[object]:
+    """What the ledger and the domain tables hold of a session: item numbers included, ids and moments not."""
+    left_out = "'{session_id,file,claim,dispatched_at,settled_in,finalized_at,updated_at,error_message}'::text[]"
+    return [
+        bench.execute(
+            f"SELECT (to_jsonb(t) - {left_out})::text FROM {table} t WHERE session_id = '{session}' ORDER BY item_no"
+        )
+        for table in ("items", "film_records", "movies", "diary_entries", "reviews")
+    ]
+
+
+MIXED = {
+    "watched.csv": csv_of(
+        HEADER, *map(film, range(1, 8)), film(3), film(4).replace("2024-01-05", "2023-12-31"), "2024-01-01,Film 1,1951,https://boxd.it/other",
+        "2024-01-01,No link,1990,", "yesterday,Film 9,1959,https://boxd.it/f9", "2024-01-01,Undated,,https://boxd.it/u",
+    ),
+    "likes/films.csv": csv_of(HEADER, film(2), film(20), film(21)),
+    "watchlist.csv": csv_of(HEADER, film(2), film(30), film(31)),
+    "ratings.csv": ratings(1, 20, 40, 41),
+    "diary.csv": csv_of(
+        f"{HEADER},Rating,Rewatch,Tags,Watched Date",
+        "2024-01-01,Film 2,1952,https://boxd.it/e2,3.5,,a,2024-01-02", "2024-01-01,Film 1,1951,https://boxd.it/e1,3.5,,,2024-01-02",
+        "2024-01-01,Film 41,1991,https://boxd.it/e41,,,,2024-01-02",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("watchlist", ["false", "true"])
+@pytest.mark.parametrize("rows", [1, 3, 6_000])
+def test_a_film_written_at_once_stands_as_its_merge_would_have_it(
+    films: Workbench, monkeypatch: pytest.MonkeyPatch, rows: int, watchlist: str
+) -> None:
+    decided = films.drop(watched(5, 6), "movies/decided/watched.csv")
+    films.run(decided)
+    films.sessions.match(decided, 1, tmdb_id=None)
+    films.ingest._chunk_rows = rows
+    at_once = [films.drop(data, f"movies/one/{path}", watchlist=watchlist) for path, data in MIXED.items()][-1]
+    monkeypatch.setattr(Exports, "together", lambda self, transaction, session, rows, options: rows.keys())
+    merged = [films.drop(data, f"movies/two/{path}", watchlist=watchlist) for path, data in MIXED.items()][-1]
+    assert as_written(films, at_once) == as_written(films, merged)
+    assert films.value(f"SELECT count(*) FROM items WHERE session_id = '{at_once}' AND key IS NOT NULL") > 10
+    for session in (at_once, merged):
+        films.run(session)
+        films.assert_sound(session)
+    assert tables(films, at_once) == tables(films, merged)
+
+
+def test_an_export_in_large_chunks_is_the_same_as_in_small_ones(films: Workbench) -> None:
+    sessions = []
+    for rows in (2, 6_000):
+        films.ingest._chunk_rows = rows
+        sessions.append(films.drop(zipped(MIXED), f"movies/chunks-of-{rows}.zip"))
+        films.run(sessions[-1])
+        films.assert_sound(sessions[-1])
+    small, large = sessions
+    assert tables(films, small) == tables(films, large)
+    kinds = "SELECT item_no, key, outcome, code, parent FROM items WHERE session_id = '{}' ORDER BY item_no"
+    assert films.execute(kinds.format(small)) == films.execute(kinds.format(large))
+
+
+def test_records_go_with_their_items_whatever_sessions_those_are_of(films: Workbench) -> None:
+    sessions = [films.drop(watched(1, 2), f"movies/{export}/watched.csv") for export in ("one", "two", "three")]
+    films.execute(f"DELETE FROM items WHERE session_id IN ('{sessions[0]}', '{sessions[1]}') AND item_no = 1")
+    left = films.execute("SELECT session_id, item_no FROM film_records")
+    assert sorted(map(tuple, left)) == sorted([(sessions[0], 2), (sessions[1], 2), (sessions[2], 1), (sessions[2], 2)])

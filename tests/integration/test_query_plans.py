@@ -16,7 +16,7 @@ from shared.messages import ItemsNotice
 from shared.sql import statement
 from tests.crowds import Crowd, fill, gather, run_message
 from tests.factories import make_session
-from tests.movies import drop_files, movies_bench, watched
+from tests.movies import diary, drop_files, movies_bench, watched
 from tests.workbench import Workbench, artist_id
 
 SETTLED, OPEN = 200_000, 5_000
@@ -217,6 +217,55 @@ def test_statistics_say_nothing_of_single_sessions(bench: Workbench) -> None:
     )
     assert {table for (table,) in found} <= {"files"}
     assert bench.value("SELECT count(*) FROM pg_stats WHERE tablename = 'film_records'") > 0
+
+
+FILMS = 8_000
+
+
+@pytest.fixture(scope="module")
+def filmed(server: str) -> Iterator[tuple[Workbench, UUID]]:
+    """A ledger without statistics, with two sessions of 8,000 films and as many entries of the diary each."""
+    name = f"filmed_{uuid4().hex[:8]}"
+    admin = connector(parse_database_url(server.replace("/template", "/postgres")))()
+    admin.execute_simple(f"CREATE DATABASE {name} TEMPLATE template")
+    url = server.replace("/template", f"/{name}")
+    database = Database(connector(parse_database_url(url)), size=2)
+    films = movies_bench(Workbench(db=database, url=url))
+    for table in ("items", "film_records", "movies", "diary_entries", "reviews"):
+        films.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    files = {"watched.csv": watched(*range(FILMS)), "diary.csv": diary(*range(FILMS))}
+    sessions = [drop_files(films, files, export=export) for export in ("one", "two")]
+    yield films, sessions[0]
+    database.close()
+    admin.execute_simple(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.close()
+
+
+URIS = orjson.dumps([f"https://boxd.it/f{n}" for n in range(6_000)]).decode()
+ALIASES = orjson.dumps([f"Film {n} ({1950 + n % 70})" for n in range(6_000)]).decode()
+MERGE: dict[str, dict[str, Any]] = {
+    "known_films": {"uris": URIS, "aliases": ALIASES},
+    "keep_lone_films": {"first": 10_001, "beyond": 16_001, "together": "[10002, 10004]", "domain": True},
+    "keep_film_records": {"first": 10_001, "beyond": 16_001, "watchlist": False},
+    "supersede_film_records": {"first": 10_001},
+    "place_film_records": {"first": 10_001},
+    "join_film_records": {"films": URIS},
+    "seat_film_owners": {"films": URIS, "first": 10_001},
+    "drop_entries": {"films": URIS, "first": 10_001},
+    "store_diary": {"films": URIS},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(MERGE))
+@pytest.mark.parametrize("planned", [plan, generic_plan])
+def test_a_chunk_of_films_is_merged_by_index_without_statistics(
+    filmed: tuple[Workbench, UUID], name: str, planned: Any
+) -> None:
+    """Compared with each other, the entries of a chunk and those of the session took four fifths of a diary's time."""
+    films, session = filmed
+    text = planned(films, name, session=session, **MERGE[name])
+    assert not re.search(r"Seq Scan on (items|film_records|movies|diary_entries|reviews|match_overrides)\b", text), text
+    assert "Join Filter" not in text, text
 
 
 def test_a_message_reads_its_own_rows_alone_in_a_database_that_was_never_analysed(bench: Workbench) -> None:

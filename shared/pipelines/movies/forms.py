@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -22,9 +23,11 @@ _URI = re.compile(r"https?://(?:www\.)?(?:letterboxd\.com|boxd\.it)/[!-~]{1,500}
 _RATINGS = {f"{half / 2:{form}}": half / 2 for half in range(1, 11) for form in ("g", ".1f")}
 _REWATCH = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
 _LONGEST_NAME = 500  # of Letterboxd's 20,634 the longest has under 200; the ledger finds films by it
+_REMEMBERED = 4_096  # years and dates that were read: a file has few different ones
 _CONFLICT_MARKS = ("<<<<<<< ", "||||||| ", ">>>>>>> ")
 
-_FILM_COLUMNS = ("Date", "Name", "Year", "Letterboxd URI")
+_FILM_COLUMNS = ("Date", "Name", "Year", "Letterboxd URI")  # first in every file
+_ENTRIES = (Kind.DIARY, Kind.REVIEW)
 _HEADER_WORDS = frozenset({"title", "film", "film name", "movie", "uri", "url", "link", "my rating", "release year"})
 
 
@@ -45,12 +48,12 @@ class LetterboxdForm:
         Raises InputError for merge-conflict markers, and for a date that shows the file to write the day first: the
         dates of its other rows would be misread.
         """
-        row = dict(zip(self.columns, cells, strict=True))
         try:
-            made = self._input(row)
+            made = self._input(cells)
         except _Refused as refused:
             _check_conflict([*cells, *extra.values()])
-            with_nul = next((column for column, cell in row.items() if cell and "\x00" in cell), None)
+            row = zip(self.columns, cells, strict=True)
+            with_nul = next((column for column, cell in row if cell and "\x00" in cell), None)
             cause = refused if with_nul is None else _nul(with_nul)
             return InvalidRow(column=cause.column, code=cause.code, reason=str(cause))
         if extra:
@@ -58,25 +61,31 @@ class LetterboxdForm:
         name, year = made["name"], made["year"]
         return ValidRow(key=made["uri"] or (f"{name} ({year})" if year else name), input=made)
 
-    def _input(self, row: Mapping[str, str | None]) -> dict[str, Any]:
+    def _input(self, cells: Sequence[str | None]) -> dict[str, Any]:
         """The input of an item, columns the file lacks left out."""
-        for column in self.required:
-            if row[column] is None:
-                raise _Refused(column, "missing_cell", f"The row ends before {column}; it may have been cut off.")
-        uri = _uri("Letterboxd URI", row["Letterboxd URI"] or "")
-        is_entry = self.kind in (Kind.DIARY, Kind.REVIEW)
+        if None in cells:
+            self._check_required(cells)
+        day, name, year, link, *others = cells
+        uri = _uri("Letterboxd URI", link or "")
+        is_entry = self.kind in _ENTRIES
         made: dict[str, Any] = {
             "kind": self.kind.value,
-            "name": _name("Name", row["Name"] or ""),
-            "year": _year("Year", row["Year"] or ""),
+            "name": _name("Name", name or ""),
+            "year": _year("Year", year or ""),
             "uri": None if is_entry else uri,
             "entry": uri if is_entry else None,
-            "date": _date("Date", row["Date"] or ""),
+            "date": _date("Date", day or ""),
         }
-        for column, (field, read) in _OTHERS.items():
-            if (cell := row.get(column)) is not None:
+        for column, cell in zip(self.columns[len(_FILM_COLUMNS) :], others, strict=True):
+            if cell is not None:
+                field, read = _OTHERS[column]
                 made[field] = read(column, cell)
         return made
+
+    def _check_required(self, cells: Sequence[str | None]) -> None:
+        for column in self.required:
+            if cells[self.columns.index(column)] is None:
+                raise _Refused(column, "missing_cell", f"The row ends before {column}; it may have been cut off.")
 
 
 class _Refused(Exception):
@@ -116,6 +125,7 @@ def _name(column: str, cell: str) -> str:
     return name
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _year(column: str, cell: str) -> int | None:
     if not (text := cell.strip()):
         return None
@@ -141,6 +151,7 @@ def _uri(column: str, cell: str) -> str | None:
     return text
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _date(column: str, cell: str) -> str | None:
     """The date as ISO writes it; a spreadsheet saves it again as month/day/year."""
     if not (text := cell.strip()):
