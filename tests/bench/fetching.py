@@ -61,12 +61,12 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
 
 
 def _ratio(what: str, found: float) -> Figure:
-    return Figure(what=what, text=f"{found:.2f}", bar=f">= {HALF}", met=found >= HALF)
+    return Figure(what=what, text=f"{found:.2f}", value=found, at_least=HALF)
 
 
 def _memory(what: str, found: dict[str, Any]) -> Figure:
     peak = found["peak_mb"]
-    return Figure(what=what, text=f"{peak:.0f} MB", bar=f"< {MEMORY_MB}", met=peak < MEMORY_MB)
+    return Figure(what=what, text=f"{peak:.0f} MB", value=peak, at_most=MEMORY_MB)
 
 
 def fetched(origin: str, files: int, host: str = "", *, at_once: int = AT_ONCE) -> dict[str, Any]:

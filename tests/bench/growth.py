@@ -82,8 +82,8 @@ def _ratios(small: Side, large: Side, items: int) -> list[Figure]:
             Figure(
                 what=f"{name}, {items:,} items / {SMALL:,}",
                 text=f"{ratio:.2f} ({many:.2f} ms / {few:.2f} ms)",
-                bar=f"<= {BAR}",
-                met=ratio <= BAR,
+                value=ratio,
+                at_most=BAR,
             )
         )
     return figures
@@ -99,9 +99,8 @@ def _widest(side: Side) -> Figure:
         side.next += MESSAGE
         fill(side.bench, side.session, window=WIDEST)
         took.append(side.db.took["fill_window"][-1])
-    return Figure(
-        what=f"fill_window, {WIDEST:,} items out", text=f"{_median(took):.2f} ms", bar="< 5 ms", met=_median(took) < 5
-    )
+    median = _median(took)
+    return Figure(what=f"fill_window, {WIDEST:,} items out", text=f"{median:.2f} ms", value=median, at_most=5)
 
 
 def _median(seconds: list[float]) -> float:

@@ -47,7 +47,7 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         run = [sys.executable, "-m", "tests.bench.pooling", url]
         megabytes = json.loads(subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     what = f"memory of a pool of {SIZE} connections"
-    return [Figure(what=what, text=f"{megabytes:.1f} MB", bar="< 50 MB", met=megabytes < 50)]
+    return [Figure(what=what, text=f"{megabytes:.1f} MB", value=megabytes, at_most=50)]
 
 
 if __name__ == "__main__":

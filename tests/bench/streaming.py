@@ -41,8 +41,8 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
             Figure(
                 what="  memory of the api function, after / before",
                 text=f"{after:.0f} / {before:.0f} MB",
-                bar="<= 1.15",
-                met=after / before <= 1.15,
+                value=after / before,
+                at_most=1.15,
             )
         )
         figures.append(_followed(deck, session, n, folder / "followed.jsonl"))
@@ -88,7 +88,7 @@ def read(deck: Deck, session: UUID, **query: Any) -> tuple[float, int]:
 def _figure(what: str, found: tuple[float, int], n: int) -> Figure:
     seconds, lines = found
     assert n <= lines <= n + 1, lines
-    return Figure(what=what, text=f"{n / seconds:,.0f} lines/s", bar=f">= {AT_LEAST:,}", met=n / seconds >= AT_LEAST)
+    return Figure(what=what, text=f"{n / seconds:,.0f} lines/s", value=n / seconds, at_least=AT_LEAST)
 
 
 def _followed(deck: Deck, session: UUID, n: int, output: Path) -> Figure:

@@ -7,22 +7,21 @@ the last record; CPU is counted from the moment the rows are handed over until e
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import pg8000.native
-import psutil
 import yaml
 
 from infra.local.client import Stack
 from infra.local.topology import ROOT
 from shared.config import parse_database_url
 from tests.bench import running
+from tests.bench.cpu import cpu_of
 from tests.bench.peers.figures import LATENCY, Measured, Turn
 from tests.bench.peers.peer import Peer
 from tests.bench.peers.script import started
@@ -88,11 +87,11 @@ class Bench:
         with self._connected(self._url) as connection:
             connection.run("CHECKPOINT")  # else a peer writes what the one before has left
         self._deck.openai.forget()
-        used, used_postgres = sum(map(_cpu, worker.pids)), _cpu(postgres)
+        used, used_postgres = sum(map(cpu_of, worker.pids)), cpu_of(postgres)
         handed_over = time.monotonic()
         kept, ended = worker.work(given, first)
         whole = time.monotonic() - handed_over
-        used, used_postgres = sum(map(_cpu, worker.pids)) - used, _cpu(postgres) - used_postgres
+        used, used_postgres = sum(map(cpu_of, worker.pids)) - used, cpu_of(postgres) - used_postgres
         if kept != n:
             raise WrongWorkError(f"{kept} of {n} rows have a record with text")
         seconds = ended - self._began(given)
@@ -169,26 +168,6 @@ class Bench:
             where.user, host=where.host or "", port=where.port, password=password, database=where.database
         ) as connection:
             yield connection
-
-
-def _cpu(pid: int) -> float:
-    """CPU seconds of a process and all it started, those that have ended included."""
-    process = psutil.Process(pid)
-    used = _own_cpu(process) + sum(process.cpu_times()[2:4])
-    for child in process.children(recursive=True):
-        with suppress(psutil.NoSuchProcess, OSError):  # ended meanwhile, as PostgreSQL's autovacuum does
-            used += _own_cpu(child) + sum(child.cpu_times()[2:4])
-    return used
-
-
-def _own_cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process itself.
-
-    On Linux from its CPU clock: /proc counts hundredths, and of 1,500 UPDATEs by 80 connections it saw 0.02 s of 0.2.
-    """
-    if sys.platform == "linux":
-        return time.clock_gettime((~process.pid << 3) | 2)  # what clock_getcpuclockid(3) answers
-    return sum(process.cpu_times()[:2])
 
 
 def _texts(path: Path) -> int:
