@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from tempfile import TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flask import Request, Response
@@ -18,14 +19,13 @@ from shared.api.uploads import Upload, Uploads, checked
 from shared.audit import Action, recorded
 from shared.config import Settings
 from shared.db import Database
-from shared.fetching.addresses import Hosts
-from shared.fetching.web import Web
-from shared.google_sheets import HOSTS as SHEET_HOSTS
-from shared.google_sheets import read_sheet, sheet_of
 from shared.logs import log
 from shared.problems import Fault, InvalidRequest
 from shared.sessions import Sessions, known_session
 from shared.tracing import trace_here
+
+if TYPE_CHECKING:
+    from shared.fetching.web import Web
 
 
 class Acting:
@@ -36,7 +36,6 @@ class Acting:
     ) -> None:
         self._db, self._sessions, self._settings = db, sessions, settings
         self._uploads, self._direct = uploads, direct
-        self._sheets = Web(Hosts.parse(SHEET_HOSTS))
 
     def upload(self, ask: Ask) -> Response:
         """Files taken into the bucket; the session they are, or belong to."""
@@ -62,15 +61,26 @@ class Acting:
         answer.headers["Location"] = f"/api/session/{to.session}"
         return answer
 
+    @cached_property
+    def _web(self) -> Web:
+        """The way to sheets; its libraries are loaded with the first of them."""
+        from shared.fetching.addresses import Hosts
+        from shared.fetching.web import Web
+        from shared.google_sheets import HOSTS
+
+        return Web(Hosts.parse(HOSTS))
+
     def upload_link(self, ask: Ask) -> Response:
         """A Google Sheet taken into the bucket; the session it is."""
+        from shared.google_sheets import read_sheet, sheet_of
+
         body, most = ask.body, self._settings.max_upload_bytes
         sheet = sheet_of(body.link)
         if sheet is None:
             message = "is no link to a Google Sheet; copy it from the browser's address bar"
             raise InvalidRequest((Fault(field="link", message=message),))
         with TemporaryFile() as file:
-            size = read_sheet(sheet, file, most=most, web=self._sheets)
+            size = read_sheet(sheet, file, most=most, web=self._web)
             file.seek(0)
             upload = linked(body, SentFile(name=sheet.name, body=file, size=size))
             to = self._uploads.destination(upload)

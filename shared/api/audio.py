@@ -17,12 +17,12 @@ from shared.api.asking import Ask, json_response
 from shared.api.requests import Flag, ItemNumber, Query, Word
 from shared.audio.kinds import CONTENT_TYPES
 from shared.audio.listing import MOST, USUAL, TrackStatus, get_all_audio_metadata, get_audio_metadata_by_id
+from shared.audio.pictures import CONTENT_TYPES as PICTURE_TYPES
 from shared.audio.search import search_audio_tracks_advanced
 from shared.audio.tags import FIRST_YEAR, LAST_YEAR
 from shared.db import Database, Row
 from shared.errors import NotFound, ObjectGone
 from shared.storage import Ranges, Store
-from shared.upstreams.sound import PICTURE_TYPES
 
 PIECE = 1 << 20  # bytes read from the bucket at once, and the most that one answer to a range holds
 SIGNED_SECONDS = 3_600  # of an address of the bucket's: a long piece is listened to in one go

@@ -18,7 +18,7 @@ from shared.api.people import People
 from shared.api.reading import Reading
 from shared.api.streaming import JSON_LINES, Streaming
 from shared.audio.kinds import CONTENT_TYPES
-from shared.upstreams.sound import PICTURE_TYPES
+from shared.audio.pictures import CONTENT_TYPES as PICTURE_TYPES
 
 ONE: Final = "/api/session/{session}"
 JSON: Final = "application/json"

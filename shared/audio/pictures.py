@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp"}  # by kind
 LARGEST = 5_000_000  # bytes
 LONGEST_SIDE = 10_000  # pixels
 MOST_PIXELS = 64_000_000  # a browser that shows it needs four bytes for each

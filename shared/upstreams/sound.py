@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import asdict, dataclass
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from shared.audio.links import LinkRanges
+from shared.audio.pictures import CONTENT_TYPES
 from shared.audio.prober import Probed, Prober
 from shared.audio.tags import Cover, NoSound
 from shared.errors import FetchError, ObjectGone, StorageDown
 from shared.fetching.causes import failure_of
 from shared.fetching.pace import Pace
 from shared.fetching.settings import FetchSettings
-from shared.fetching.web import Web
 from shared.storage import Store
 from shared.text import shortened
 from shared.upstreams.base import Answer, ErrorClass, Failure, JsonAnswer
-from shared.upstreams.web import web_of
+
+if TYPE_CHECKING:
+    from shared.fetching.web import Web
 
 COVERS: Final = "covers"
-PICTURE_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp"}
-
 
 # Of `NoSound`, as items carry them.
 CODES: Final = {
@@ -66,9 +66,10 @@ class SoundUpstream:
         web: Web | None = None,
     ) -> None:
         self._store, self._media, self._prober = store, media_bucket, prober or Prober()
-        settings = fetch or FetchSettings()
-        self._web = web or web_of(settings)
-        self._pace = Pace(at_once=settings.at_once, per_second=settings.per_second)
+        self._fetch = fetch or FetchSettings()
+        if web is not None:
+            self._web = web
+        self._pace = Pace(at_once=self._fetch.at_once, per_second=self._fetch.per_second)
 
     def call(self, request: Probe | ProbeLink, *, timeout: float) -> Answer | Failure:
         """What the file says of itself, and where its cover is; or why it says nothing."""
@@ -87,9 +88,18 @@ class SoundUpstream:
         said = {**asdict(found.reading), "thumbnail_path": thumbnail, "cover_note": found.cover.refused}
         return JsonAnswer(body={**said, "size": size})
 
+    @cached_property
+    def _web(self) -> Web:
+        """The way to links; its libraries are not loaded for files of our own buckets."""
+        from shared.upstreams.web import web_of
+
+        return web_of(self._fetch)
+
     def _probed(self, request: Probe | ProbeLink, until: float) -> tuple[Probed, int]:
         """What a file says, and its bytes."""
         if isinstance(request, ProbeLink):
+            from shared.audio.links import LinkRanges
+
             host = self._web.hosts.read(request.url).host
             with self._pace.turn(host, until=until):
                 behind = LinkRanges(self._web, request.url, until=until)
@@ -102,7 +112,7 @@ class SoundUpstream:
         if cover.kind is None or not self._media:
             return None
         name = f"{COVERS}/{hashlib.sha256(cover.data).hexdigest()}.{cover.kind}"
-        with self._store.write(self._media, name, PICTURE_TYPES[cover.kind]) as writer:
+        with self._store.write(self._media, name, CONTENT_TYPES[cover.kind]) as writer:
             writer.write(cover.data)
         return f"gs://{self._media}/{name}"
 

@@ -121,7 +121,7 @@ def test_a_google_sheet_is_taken_by_its_link(assets: Workbench, http: Client, mo
     def read_sheet(found: Any, into: Any, **_: Any) -> int:
         return int(into.write(basic(FILE)))
 
-    monkeypatch.setattr("shared.api.acting.read_sheet", read_sheet)
+    monkeypatch.setattr("shared.google_sheets.read_sheet", read_sheet)
     link = "https://docs.google.com/spreadsheets/d/1a2B3c4D5e6F7g8H9i0JkLmNoPqRsTuVwXyZ/edit"
     answer = http.post("/api/upload/link", json={"link": link, "options": {"mode": "basic"}})
     assert answer.status_code == 202
