@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from math import ceil
+import random
+from math import ceil, exp
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +153,7 @@ def _both_and_file(deck: Deck, n: int) -> Figure:
 
 
 def _two_instances(folder: Path, *, quick: bool) -> list[Figure]:
-    n, calls, mean, spread = (2_000 if quick else 10_000), 500, 2.0, 0.3
+    n, calls, mean, spread = (2_000 if quick else 10_000), 500, 2.0, 0.25
     topology = two_instances(folder, calls=calls)
     with Stack.start(folder / "two", "--topology", str(topology), "--set", "WORKERS=2") as stack:
         deck = Deck(stack)
@@ -163,6 +165,18 @@ def _two_instances(folder: Path, *, quick: bool) -> list[Figure]:
         assert most <= calls, most
         deck.api.close()
         deck.db.close()
-    ratio = seconds / (n * mean / calls)
+    ideal = n * mean / calls
+    ratio, least = seconds / ideal, _least_seconds(n, calls, mean, spread) / ideal
     what = f"{n:,} rows at a lognormal {mean:g} s (spread {spread}), {calls} at once in two instances"
-    return [Figure(what=what, text=f"{ratio:.2f} times the ideal", value=ratio, at_most=1.15)]
+    text = f"{ratio:.2f} times the ideal; {least:.2f} if nothing but calls took time"
+    return [Figure(what=what, text=text, value=ratio, at_most=1.15)]
+
+
+def _least_seconds(n: int, calls: int, mean: float, spread: float) -> float:
+    """How long calls of such latencies take if the next begins whenever one ends: the last ones are waited for."""
+    draw = random.Random(0)
+    busy_until = [0.0] * calls
+    for _ in range(n):
+        began = heapq.heappop(busy_until)
+        heapq.heappush(busy_until, began + mean * exp(draw.gauss(0, spread) - spread**2 / 2))
+    return max(busy_until)
