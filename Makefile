@@ -59,7 +59,7 @@ down: install ## stop the local stack
 migrate: install ## bring the database (DATABASE_URL, or the running stack's) to the newest revision
 	@$(BIN)/rowlift migrate $(ARGS)
 
-bench: install ## measure speed and memory; figures go to tests/bench/README.md by hand
+bench: install ## measure speed and memory against the bars, under 15 minutes (ARGS=--quick, or parts of it)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-peers: install $(PEERS) ## the same rows by Rowlift and by what one would use instead (ARGS=--quick for fewer)

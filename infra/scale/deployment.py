@@ -25,6 +25,7 @@ class Deployment:
     pool_size: int
     window: int | None  # items of a session that are out at most; None: what the upstream allows in 30 s
     readers: int  # files that are read at once
+    calls: int | None  # that one instance makes at once; None: all those of its messages in hand
     elsewhere: int  # connections of all other functions
     database: Shape
     sessions: int = 1  # the rows come in so many, of a file each
@@ -46,6 +47,7 @@ class Deployment:
             items_per_message=chosen["items_per_message"],
             pool_size=process["pool_size"],
             window=chosen.get("window"),
+            calls=chosen.get("calls"),
             readers=functions["ingest"]["max_instances"],
             elsewhere=sum(one["max_instances"] * one["pool_size"] for key, one in functions.items() if key != name),
             database=database,

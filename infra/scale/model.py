@@ -127,7 +127,8 @@ def limits(
     found = {
         Resource.REQUESTS: _over(platform.pace * on.requests, asks) if on.requests else inf,
         Resource.TOKENS: _over(platform.pace * on.tokens, tokens) if on.tokens else inf,
-        Resource.CALLS: on.instances * on.threads * on.items_per_message / held,
+        Resource.CALLS: on.instances
+        * min(on.threads * on.items_per_message / held, _over(on.calls or inf, work.latency * share)),
         Resource.FUNCTION_CPU: on.instances / work.function,
         Resource.WINDOW: on.sessions * on.out / platform.delivery,
         Resource.PUSH: platform.outstanding * on.items_per_message / held,

@@ -43,6 +43,7 @@ def _predicted(what: str, run: Mapping[str, float], figures: Figures) -> float:
         machine=CORES,
         instances=1,
         threads=int(run.get("threads", deployed.threads)),
+        calls=int(run["calls"]) if "calls" in run else None,
         requests=run.get("requests", ANY),
     )
     own = figures.pipelines[slug]
