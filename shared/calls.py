@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,14 +34,6 @@ class PlannedCall:
     tokens: int
     reserve: int
     response_id: str | None = None  # of a call that an earlier attempt began: its answer is fetched, nothing is paid
-
-
-def new_call_id() -> UUID:
-    """An id no other call has; no secret.
-
-    `uuid4` asks the kernel for each, and other threads take the interpreter meanwhile: 2 % of all CPU at full load.
-    """
-    return UUID(int=random.getrandbits(128), version=4)
 
 
 def request_digest(request: Any, configuration: str) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from shared.ahead import Ahead
 from shared.comparing import changes
 from shared.config import Settings
 from shared.db import Database, Row
@@ -169,10 +170,14 @@ class Finalizer:
         return changes(self._db, session)
 
     def _write(self, name: str, content_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
-        """Bytes and SHA-256 of what was written."""
+        """Bytes and SHA-256 of what was written; while one piece is, the ledger makes the next."""
         digest, size = hashlib.sha256(), 0
-        with self._store.write(self._settings.results_bucket, name, content_type) as writer:
-            for piece in pieces:
+        with (
+            Ahead(iter(pieces)) as ahead,
+            self._store.write(self._settings.results_bucket, name, content_type) as writer,
+        ):
+            while (piece := ahead.take()) is not None:
+                ahead.begin()
                 writer.write(piece)
                 digest.update(piece)
                 size += len(piece)

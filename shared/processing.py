@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any, assert_never
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from shared import items as ledger
 from shared import tracing
 from shared.calling import Caller, unexpected
-from shared.calls import PlannedCall, Verdict, let_go, new_call_id, request_digest, start_calls
+from shared.calls import PlannedCall, Verdict, let_go, request_digest, start_calls
 from shared.config import Settings
 from shared.db import Database
 from shared.dispatch import Dispatcher
@@ -268,7 +268,7 @@ class _Run:
             )
         estimate = self._pipeline.estimate(request)
         return PlannedCall(
-            id=new_call_id(), item=item, request=request, digest=digest, tokens=estimate.tokens, reserve=estimate.micros
+            id=uuid4(), item=item, request=request, digest=digest, tokens=estimate.tokens, reserve=estimate.micros
         )
 
     def _admit(self) -> None:

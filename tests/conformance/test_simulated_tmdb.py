@@ -25,7 +25,7 @@ DATA = ROOT.parent / "shared" / "data" / "movies" / "tmdb"
 needs_recordings = pytest.mark.skipif(not DATA.is_dir(), reason=f"the recorded answers are not at {DATA}")
 BEARER = {"authorization": "Bearer simulated"}
 USUAL = {
-    "latency": 0.0, "slow": 5.0, "seed": 0, "key_ok": True, "faults": {}, "named": {},
+    "latency": 0.0, "spread": 0.0, "slow": 5.0, "seed": 0, "key_ok": True, "faults": {}, "named": {},
     "retry_after": 1, "limit": 100_000, "legacy": False, "down": False,
 }  # fmt: skip
 
