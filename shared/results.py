@@ -61,16 +61,19 @@ def result_lines(
     db: Database, session: UUID, *, pipeline: str, minimal: bool, after: int = 0, page: int | None = None
 ) -> Iterator[bytes]:
     """Pages of lines in item order, every line ended; a pipeline's `<slug>_lines` says what a line holds."""
-    size = page or page_of(pipeline)
-    while True:
+    numbers, columns = page_of(pipeline), _columns(pipeline, minimal=minimal)
+    size = page or numbers
+    used = db.row("session_size", session=session)
+    while used is not None and after < used["items"]:
+        upto = after + numbers
         row = db.row(
-            f"results/{pipeline}", session=session, minimal=minimal, columns=_columns(pipeline, minimal=minimal),
-            after=after, size=size,
-        )  # fmt: skip
+            f"results/{pipeline}", session=session, minimal=minimal, columns=columns, after=after, upto=upto, size=size
+        )
         if row is None or not row["n"]:
-            return
+            after = upto
+            continue
         yield row["lines"].encode() + b"\n"
-        after = row["last"]
+        after = row["last"] if row["n"] == size else upto
 
 
 def settled_lines(

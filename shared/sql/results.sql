@@ -1,10 +1,11 @@
 -- name: results
 -- A page of result lines of settled items in item order, one text for the page; the pipeline's `<slug>_lines` makes the
--- rows of `lines` of those of `page`.
+-- rows of `lines` of those of `page`. (With an upper bound: a planner that took the session for small read and sorted all
+-- that follows for each page.)
 WITH page AS MATERIALIZED (
     SELECT item_no, settled_in, key, input, outcome, code, parent, result, error_message, error_code, attempt, line
       FROM items
-     WHERE session_id = :session::uuid AND item_no > :after::bigint AND finalized_at IS NOT NULL
+     WHERE session_id = :session::uuid AND item_no > :after::bigint AND item_no <= :upto::bigint AND finalized_at IS NOT NULL
      ORDER BY item_no LIMIT :size::integer
 ){lines}
 SELECT string_agg(text, E'\n' ORDER BY item_no) AS lines, count(*) AS n, max(item_no) AS last FROM lines;

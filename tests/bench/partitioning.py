@@ -73,7 +73,7 @@ def measured(url: str, partitions: int, turn: int) -> dict[str, float]:
     found["WAL, bytes an item"] = float(bench.value("SELECT pg_current_wal_lsn() - '0/0'") - wal) / worked
     for _ in range(20):
         db.rows("session_counts", session=session)
-        db.rows("results/artists", session=session, minimal=False, after=0, size=5_000)
+        db.rows("results/artists", session=session, minimal=False, after=0, upto=5_000, size=5_000)
     for statement in SHOWN:
         if statement in db.took:
             found[f"{statement}, ms"] = 1e3 * statistics.median(db.took[statement][6:] or db.took[statement])

@@ -123,7 +123,7 @@ HOT: dict[str, dict[str, Any]] = {
                     "item_nos": list(range(SETTLED + 1, SETTLED + 9))},
     "owners_of_keys": {"session": 0, "keys": orjson.dumps([artist_id(i) for i in range(5_000)]).decode()},
     "complete_session": {"session": 0, "epoch": 1, "failed": False, "code": None, "message": None},
-    "results/artists": {"session": 0, "after": 100_000, "size": 5_000, "minimal": False},
+    "results/artists": {"session": 0, "after": 100_000, "upto": 105_000, "size": 5_000, "minimal": False},
     "settled_results/artists": {"session": 0, "xid": "700", "after": 100_000, "size": 5_000, "minimal": False,
                                 "horizon": "4000000000"},
     "session_stands": {"session": 0},
