@@ -13,6 +13,7 @@ import pytest
 from shared.config import parse_database_url
 from shared.db import Database, connector
 from shared.messages import ItemsNotice
+from shared.results import result_lines
 from shared.sql import statement
 from tests.crowds import Crowd, fill, gather, run_message
 from tests.factories import make_session
@@ -353,6 +354,21 @@ def test_a_message_among_many_items_reads_its_own_alone(database_url: str, stati
         )  # 219 of them were seen, and 150,108 where all that waited was read
         assert rows <= 100, (name, rows, read)  # of tables as small as `upstreams`
         assert blocks <= 1_000, (name, blocks, read)
+
+
+def test_a_page_of_results_reads_its_own_numbers_in_a_database_that_was_never_analysed(database_url: str) -> None:
+    """A planner without statistics took a session for a few hundred rows, and sorted all that follows for each page."""
+    bench = Workbench(db=Counting(connector(parse_database_url(database_url)), size=1), url=database_url)
+    bench.execute("ALTER TABLE items SET (autovacuum_enabled = false)")
+    crowd = Crowd(items=60_000, settled=60_000)
+    gather(database_url, [crowd], calls=0)
+    bench.db.counts = True
+    pages = result_lines(bench.db, crowd.session, pipeline="artists", minimal=False)
+    assert sum(page.count(b"\n") for page in pages) == crowd.items
+    bench.db.close()
+    entries, rows, _ = bench.db.read["results/artists"]
+    assert entries <= 10_000, bench.db.read  # 5,000 items a page; 60,000 were read for the first
+    assert rows <= 100, bench.db.read
 
 
 def _settled_statistics(bench: Workbench, query: str) -> int:
