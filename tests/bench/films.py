@@ -87,7 +87,7 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
     try:
         deck = Deck(stack)
         run(deck, known_films(10), "warm")
-        for export, n in (("hundred", 100), ("many", 500 if quick else 5_000)):
+        for export, n in (("hundred", 100), ("many", 500 if quick else 2_000)):
             data = known_films(n)
             found = run(deck, data, export)
             ideal = found["requests"] / LIMIT

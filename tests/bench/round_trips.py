@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +31,8 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         with Proxy(lambda: (parts.hostname or "127.0.0.1", parts.port or 5432)) as proxy:
             proxy.delay = ROUND_TRIP / 2
             far = url.replace(f":{parts.port}/", f":{proxy.port}/")
-            return [_figure(far, proxy, size, 20 if quick else 100) for size in (1, 8, 50)]
+            with redirect_stdout(StringIO()):  # its log lines
+                return [_figure(far, proxy, size, 20 if quick else 100) for size in (1, 8, 50)]
 
 
 def _figure(url: str, proxy: Proxy, size: int, messages: int) -> Figure:
