@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from shared.media import Kept, MediaBucket
 from shared.storage import CloudStore
 from shared.upstreams.base import JsonAnswer
 from shared.upstreams.web import WebUpstream
+from tests.bench.memory import peak_mb
 
 
 class Hashed:
@@ -60,7 +60,7 @@ def main(origin: str, files: int, at_once: int, bucket: str) -> None:
     over.set()
     watcher.join()
     assert len(digests) == files
-    peak = max(most[0] / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    peak = max(most[0] / 2**20, peak_mb())
     print(json.dumps({"seconds": took, "cpu": used, "peak_mb": peak}))
 
 

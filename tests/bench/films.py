@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from shared.db import Database, connector
 from shared.sessions import export_session_ids
 from tests.bench.figure import Figure
 from tests.bench.ingesting import bare_copy, streamed
+from tests.bench.memory import peak_mb
 from tests.conftest import ROOT, running_server
 from tests.e2e.stacks import Deck
 from tests.workbench import Workbench
@@ -45,7 +45,7 @@ def ingest(url: str, n: int) -> dict[str, Any]:
     session = bench.ingest.take(uploaded)
     seconds = time.perf_counter() - began
     assert bench.value(f"SELECT count(*) FROM movies WHERE session_id = '{session}'") == n
-    return {"rows_per_second": n / seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"rows_per_second": n / seconds, "peak_mb": peak_mb()}
 
 
 def known_films(n: int) -> bytes:

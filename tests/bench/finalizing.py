@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 from shared.config import parse_database_url
 from shared.db import Database, connector
 from tests.bench.figure import Figure
+from tests.bench.memory import peak_mb
 from tests.conftest import ROOT, running_server
 from tests.factories import make_session
 from tests.fakes import FakeStore
@@ -59,7 +59,7 @@ def finalize(url: str, folder: str, n: int) -> dict[str, Any]:
     results = Path(folder) / str(session) / "results.jsonl"
     with results.open("rb") as lines:
         assert (status, sum(1 for _ in lines)) == ("completed", n)
-    megabytes, peak = results.stat().st_size / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    megabytes, peak = results.stat().st_size / 1e6, peak_mb()
     return {"seconds": seconds, "megabytes": megabytes, "peak_mb": peak}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from shared.config import parse_database_url
 from shared.db import Database, connector
 from shared.events import UploadedObject
 from tests.bench.figure import Figure
+from tests.bench.memory import peak_mb
 from tests.conftest import ROOT, running_server
 from tests.workbench import Workbench, artists_csv
 
@@ -64,7 +64,7 @@ def ingest(url: str, n: int) -> dict[str, Any]:
     bench.ingest.take(uploaded)
     seconds = time.perf_counter() - began
     assert bench.value("SELECT count(*) FROM items WHERE state = 'available'") >= n
-    return {"rows_per_second": n / seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"rows_per_second": n / seconds, "peak_mb": peak_mb()}
 
 
 def bare_copy(url: str) -> float:

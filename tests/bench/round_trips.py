@@ -37,7 +37,9 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
 
 def _figure(url: str, proxy: Proxy, size: int, messages: int) -> Figure:
     db = Database(connector(parse_database_url(url)), size=1)
-    bench = Workbench(db=db, url=url, changes={"threads": 64}, limits=LIMITS)
+    # A window so large that no quarter of it is used up: that has a message nudge, too.
+    wide = {"window": 1_000_000}
+    bench = Workbench(db=db, url=url, changes={"threads": 64}, pipeline_changes=wide, limits=LIMITS)
     session = make_session(bench, size * (messages + WARM))
     trips, took = [], []
     # In a process with other messages in hand: who has the last one nudges, and gives back the tokens not used.
