@@ -33,7 +33,8 @@ FOREIGN = {
     "--quick": "tests/bench", "--crash": "tests/faults", "--pace": "tests/faults", "--seeds": "tests/faults",
     "--first-seed": "tests/faults", "--fail-with-body": "curl", "--upload-file": "curl", "--quiet": "pip",
     "--location": "gcloud", "--uniform-bucket-level-access": "gcloud", "--public-access-prevention": "gcloud",
-    "--gil": "py-spy", "--nonblocking": "py-spy", "--versioning": "gcloud", "--region": "gcloud", "--port": "gcloud", "--no-smoke": "infra/deploy",
+    "--gil": "py-spy", "--nonblocking": "py-spy",
+    "--versioning": "gcloud", "--region": "gcloud", "--port": "gcloud", "--no-smoke": "infra/deploy",
 }  # fmt: skip
 OTHERS_LINKS = ("http://", "https://", "mailto:")
 
