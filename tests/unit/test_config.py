@@ -95,6 +95,10 @@ class TestContradictions:
         assert "deadline 100 s" in line
         assert "110 s" in line
 
+    def test_fewer_calls_at_once_than_a_message_makes(self) -> None:
+        (line,) = faults({**ENV, "PIPELINES": pipelines(calls=7)})
+        assert "artists: calls 7 must be at least items_per_message (8)" in line
+
     def test_a_lease_shorter_than_the_deadline(self) -> None:
         (line,) = faults({**ENV, "PIPELINES": pipelines(lease=100)})
         assert "lease 100 s" in line
@@ -142,6 +146,12 @@ class TestReading:
     def test_an_upstream_without_limits_has_the_widest_window_unless_one_is_set(self) -> None:
         assert settings(UPSTREAMS="{}").window("artists") == MAX_WINDOW
         assert settings(PIPELINES=pipelines(window=7)).window("artists") == 7
+
+    def test_calls_at_once_are_those_of_all_messages_in_hand_unless_fewer_are_set(self) -> None:
+        usual = settings().pipelines["artists"]
+        fewer = usual.model_copy(update={"calls": 80, "threads": 12, "instances": 2})
+        assert (usual.calls_of(10), fewer.calls_of(10), fewer.calls_of(9)) == (80, 80, 72)
+        assert fewer.concurrency == 160
 
 
 class TestDatabaseUrl:
