@@ -300,7 +300,9 @@ class TestApi:
     def test_a_stream_that_breaks_is_cut_and_not_ended(self, running: Running, ledger: Database) -> None:
         session = uuid4()
         asked(
-            ledger, f"INSERT INTO sessions (id, pipeline, source) VALUES ('{session}', 'artists', 'gs://b/artists/x')"
+            ledger,
+            "INSERT INTO sessions (id, pipeline, source, next_item_no) "
+            f"VALUES ('{session}', 'artists', 'gs://b/artists/x', 5002)",
         )
         # Two pages of 5,000 lines; the first is larger than every buffer between the function and its reader.
         asked(ledger, f"""
