@@ -95,13 +95,20 @@ def running_server(*options: str) -> Iterator[str]:
             process.wait(20)
 
 
-@pytest.fixture
-def database_url(server: str) -> Iterator[str]:
-    """The address of a database of this test's own."""
+@contextmanager
+def cloned_database(server: str) -> Iterator[str]:
+    """The address of a database cloned from the template, there as long as the block lasts."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     _administer(server, f"CREATE DATABASE {name} TEMPLATE template")
     yield server.replace("/template", f"/{name}")
     _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(server: str) -> Iterator[str]:
+    """The address of a database of this test's own."""
+    with cloned_database(server) as url:
+        yield url
 
 
 @pytest.fixture

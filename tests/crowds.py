@@ -101,13 +101,18 @@ def run_message(bench: Workbench, session: UUID, numbers: Sequence[int], *, wind
     """Run the statements of a message's life, and of a look at the status: a nudge, claim, slots, start, settle."""
     assert bench.db.row("standing", session=session) is not None
     fill(bench, session, window=window)
+    live(bench, session, numbers)
+    bench.db.row("session_stands", session=session)
+
+
+def live(bench: Workbench, session: UUID, numbers: Sequence[int], bio: str = "A bio.") -> None:
+    """Claim items, get slots, start their calls and settle them: the four statements of a message."""
     items = claim(bench, session, numbers)
     assert len(items) == len(numbers), f"{len(items)} of {len(numbers)} items were claimed"
     reserve_slots(bench.db, "openai", UpstreamLimits(requests=10_000_000), n=len(items), tokens=0, max_wait=20)
     calls = [planned(item) for item in items]
     start(bench, *calls)
-    settle(bench, *map(enriched, calls))
-    bench.db.row("session_stands", session=session)
+    settle(bench, *(enriched(call, bio) for call in calls))
 
 
 def fill(bench: Workbench, session: UUID, *, window: int) -> int:

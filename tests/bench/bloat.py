@@ -15,13 +15,12 @@ from uuid import UUID
 
 import psutil
 
-from shared.config import UpstreamLimits, parse_database_url
+from shared.config import parse_database_url
 from shared.db import connector
-from shared.limits import reserve_slots
+from tests.bench.cpu import cpu_of
 from tests.bench.partitioning import Timed
 from tests.conftest import _administer, running_server
-from tests.crowds import Crowd, fill, gather
-from tests.factories import claim, enriched, planned, settle, start
+from tests.crowds import Crowd, fill, gather, live
 from tests.workbench import Workbench
 
 SETTLED, LIVES, MESSAGE, WINDOW = 400_000, 120_000, 40, 5_000
@@ -93,11 +92,7 @@ def _live(bench: Workbench, session: UUID) -> None:
             for _ in range(2):  # the first one marks what has died since the last
                 bench.db.row("standing", session=session)
             fill(bench, session, window=WINDOW)
-        calls = [planned(item) for item in claim(bench, session, range(first, first + MESSAGE))]
-        assert len(calls) == MESSAGE, first
-        reserve_slots(bench.db, "openai", UpstreamLimits(requests=10_000_000), n=MESSAGE, tokens=0, max_wait=20)
-        start(bench, *calls)
-        settle(bench, *(enriched(call, BIO) for call in calls))
+        live(bench, session, range(first, first + MESSAGE), BIO)
 
 
 def _sizes(bench: Workbench) -> dict[str, float]:
@@ -113,11 +108,7 @@ def _wal(bench: Workbench) -> float:
 
 def _cpu(bench: Workbench) -> float:
     """CPU seconds of the whole server so far, autovacuum's processes that have ended included."""
-    server = psutil.Process(int(bench.value("SELECT pg_backend_pid()"))).parent()
-    assert server is not None
-    ended = server.cpu_times()
-    alive = sum(sum(process.cpu_times()[:2]) for process in server.children())
-    return float(sum(ended[:4]) + alive)
+    return cpu_of(psutil.Process(int(bench.value("SELECT pg_backend_pid()"))).ppid())
 
 
 def _statistics(bench: Workbench) -> dict[str, float]:

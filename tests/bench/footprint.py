@@ -87,7 +87,7 @@ def _used(stack: Stack, pipeline: str) -> dict[str, float]:
 
 
 def large_session(url: str) -> list[str]:
-    """Seconds of what reads a whole session in one statement or one request, at a million items."""
+    """Seconds of what reads a whole session in one statement, at a million items."""
     db = Database(connector(parse_database_url(url)), size=1)
     bench = Workbench(db=db, url=url)
     with db._checked_out() as connection:
@@ -103,12 +103,6 @@ def large_session(url: str) -> list[str]:
         began = time.perf_counter()
         db.rows(name, session=session)
         lines.append(f"{name} of {LARGE:,}: {time.perf_counter() - began:.2f} s")
-    began = time.perf_counter()
-    bench.finalizer.finalize(session)
-    seconds = time.perf_counter() - began
-    lines.append(
-        f"finalize of {LARGE:,}: {seconds:.1f} s, {LARGE / seconds:,.0f} rows/s, {bench.facts(session)['status']}"
-    )
     db.close()
     return lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,7 +34,9 @@ def large(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def test_never_more_calls_than_may_be_and_no_fewer(large: Database, database_url: str) -> None:
+def test_never_more_calls_than_may_be_and_no_fewer(
+    large: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = crowded(large, database_url)
     lock, under_way, most = threading.Lock(), [0], [0]
     full = threading.Barrier(CALLS)  # calls end only when so many are under way
@@ -47,13 +49,25 @@ def test_never_more_calls_than_may_be_and_no_fewer(large: Database, database_url
         with lock:
             under_way[0] -= 1
 
+    handed_over: list[Future[object]] = []
+    waiting: list[int] = []  # how many calls were handed over and not over, whenever one was
+    hand_over = bench.processor.caller.call
+
+    def counted(*planned: object) -> object:
+        with lock:
+            handed_over.append(future := hand_over(*planned))
+            waiting.append(sum(not one.done() for one in handed_over))
+        return future
+
     bench.upstream._script = call
+    monkeypatch.setattr(bench.processor.caller, "call", counted)
     session = bench.drop(artists_csv(6 * CALLS))
     messages = bench.publisher.take("artists")
     assert len(messages) == 6 * CALLS / MESSAGE
     with ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(lambda one: bench.processor.handle(ItemsNotice.decode(one.data)), messages))
     assert most == [CALLS]
+    assert max(waiting) <= CALLS  # none waits for a thread behind its slot
     assert bench.processor.places.idle
     assert bench.run(session)["enriched"] == 6 * CALLS
     assert bench.value("SELECT max(attempt) FROM items") == 1

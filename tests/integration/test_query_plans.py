@@ -15,6 +15,7 @@ from shared.db import Database, connector
 from shared.messages import ItemsNotice
 from shared.results import result_lines
 from shared.sql import statement
+from tests.conftest import cloned_database
 from tests.crowds import Crowd, fill, gather, run_message
 from tests.factories import make_session
 from tests.movies import diary, drop_files, movies_bench, watched
@@ -27,39 +28,35 @@ CONFIGURATION = "artist-bio/1 m"
 @pytest.fixture(scope="module")
 def crowded(server: str) -> Iterator[tuple[Workbench, UUID]]:
     """A ledger with 200,000 settled items, and a session of it with 5,000 open ones: some out, some running."""
-    name = f"crowded_{uuid4().hex[:8]}"
-    admin = connector(parse_database_url(server.replace("/template", "/postgres")))()
-    admin.execute_simple(f"CREATE DATABASE {name} TEMPLATE template")
-    url = server.replace("/template", f"/{name}")
-    database = Database(connector(parse_database_url(url)), size=2)
-    bench = Workbench(db=database, url=url)
-    session = make_session(bench, SETTLED + OPEN)
-    bench.execute(
-        f"UPDATE items SET state = 'completed', outcome = 'enriched', finalized_at = now() WHERE item_no <= {SETTLED}"
-    )
-    bench.execute(f"UPDATE items SET dispatched_at = now() WHERE item_no BETWEEN {SETTLED + 1} AND {SETTLED + 500}")
-    bench.execute(
-        f"UPDATE items SET state = 'running', lease_expires_at = now(), attempt = 1 "
-        f"WHERE item_no BETWEEN {SETTLED + 501} AND {SETTLED + 700}"
-    )
-    bench.execute(
-        f"INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, reserved, state, finished_at) "
-        f"SELECT gen_random_uuid(), '{session}', i, 1, 1, 1, 'openai', 1, 'succeeded', now() "
-        f"FROM generate_series(1, {SETTLED // 4}) i"
-    )
-    bench.execute(
-        f"INSERT INTO answers (pipeline, key, input_hash, configuration, result, session_id, item_no) "
-        f"SELECT 'artists', lpad(i::text, 36, '0'), decode(md5(i::text), 'hex'), '{CONFIGURATION}', '{{}}', "
-        f"'{session}', i FROM generate_series(1, {SETTLED}) i"
-    )
-    bench.execute("VACUUM ANALYZE answers")
-    bench.execute("VACUUM ANALYZE items")
-    bench.execute("VACUUM ANALYZE calls")
-    bench.execute("ANALYZE sessions")
-    yield bench, session
-    database.close()
-    admin.execute_simple(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.close()
+    with cloned_database(server) as url:
+        database = Database(connector(parse_database_url(url)), size=2)
+        bench = Workbench(db=database, url=url)
+        session = make_session(bench, SETTLED + OPEN)
+        bench.execute(
+            "UPDATE items SET state = 'completed', outcome = 'enriched', finalized_at = now() "
+            f"WHERE item_no <= {SETTLED}"
+        )
+        bench.execute(f"UPDATE items SET dispatched_at = now() WHERE item_no BETWEEN {SETTLED + 1} AND {SETTLED + 500}")
+        bench.execute(
+            f"UPDATE items SET state = 'running', lease_expires_at = now(), attempt = 1 "
+            f"WHERE item_no BETWEEN {SETTLED + 501} AND {SETTLED + 700}"
+        )
+        bench.execute(
+            f"INSERT INTO calls (id, session_id, item_no, attempt, round, try, upstream, reserved, state, finished_at) "
+            f"SELECT gen_random_uuid(), '{session}', i, 1, 1, 1, 'openai', 1, 'succeeded', now() "
+            f"FROM generate_series(1, {SETTLED // 4}) i"
+        )
+        bench.execute(
+            f"INSERT INTO answers (pipeline, key, input_hash, configuration, result, session_id, item_no) "
+            f"SELECT 'artists', lpad(i::text, 36, '0'), decode(md5(i::text), 'hex'), '{CONFIGURATION}', '{{}}', "
+            f"'{session}', i FROM generate_series(1, {SETTLED}) i"
+        )
+        bench.execute("VACUUM ANALYZE answers")
+        bench.execute("VACUUM ANALYZE items")
+        bench.execute("VACUUM ANALYZE calls")
+        bench.execute("ANALYZE sessions")
+        yield bench, session
+        database.close()
 
 
 def plan(bench: Workbench, name: str, **params: Any) -> str:
@@ -226,20 +223,15 @@ FILMS = 8_000
 @pytest.fixture(scope="module")
 def filmed(server: str) -> Iterator[tuple[Workbench, UUID]]:
     """A ledger without statistics, with two sessions of 8,000 films and as many entries of the diary each."""
-    name = f"filmed_{uuid4().hex[:8]}"
-    admin = connector(parse_database_url(server.replace("/template", "/postgres")))()
-    admin.execute_simple(f"CREATE DATABASE {name} TEMPLATE template")
-    url = server.replace("/template", f"/{name}")
-    database = Database(connector(parse_database_url(url)), size=2)
-    films = movies_bench(Workbench(db=database, url=url))
-    for table in ("items", "film_records", "movies", "diary_entries", "reviews"):
-        films.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
-    files = {"watched.csv": watched(*range(FILMS)), "diary.csv": diary(*range(FILMS))}
-    sessions = [drop_files(films, files, export=export) for export in ("one", "two")]
-    yield films, sessions[0]
-    database.close()
-    admin.execute_simple(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.close()
+    with cloned_database(server) as url:
+        database = Database(connector(parse_database_url(url)), size=2)
+        films = movies_bench(Workbench(db=database, url=url))
+        for table in ("items", "film_records", "movies", "diary_entries", "reviews"):
+            films.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        files = {"watched.csv": watched(*range(FILMS)), "diary.csv": diary(*range(FILMS))}
+        sessions = [drop_files(films, files, export=export) for export in ("one", "two")]
+        yield films, sessions[0]
+        database.close()
 
 
 URIS = orjson.dumps([f"https://boxd.it/f{n}" for n in range(6_000)]).decode()
@@ -347,11 +339,8 @@ def test_a_message_among_many_items_reads_its_own_alone(database_url: str, stati
     assert set(read) >= {"fill_window", "claim_items", "reserve_slots", "start_calls", "settle/artists", "standing",
                          "session_stands"}  # fmt: skip
     for name, (entries, rows, blocks) in read.items():
-        assert entries <= 250, (
-            name,
-            entries,
-            read,
-        )  # 219 of them were seen, and 150,108 where all that waited was read
+        # 219 of them were seen, and 150,108 where all that waited was read.
+        assert entries <= 250, (name, entries, read)
         assert rows <= 100, (name, rows, read)  # of tables as small as `upstreams`
         assert blocks <= 1_000, (name, blocks, read)
 

@@ -38,9 +38,8 @@ class Behaviour(BaseModel):
     known_faults: ClassVar[Collection[str]] = ()  # every misbehaviour there is
 
     latency: float = Field(default=0.0, ge=0)  # seconds until an answer; their mean where they are spread
-    spread: float = Field(
-        default=0.0, ge=0, le=3
-    )  # the standard deviation of their logarithm (lognormal); 0: all alike
+    # The standard deviation of their logarithm (lognormal); 0: all take alike long.
+    spread: float = Field(default=0.0, ge=0, le=3)
     slow: float = Field(default=5.0, ge=0)  # seconds until an answer under the fault "slow"
     seed: int = 0  # same seed, same faults for the same names and tries
     key_ok: bool = True  # false: every key is answered 401
