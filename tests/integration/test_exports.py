@@ -148,7 +148,7 @@ def as_written(bench: Workbench, session: UUID) -> list[object]:
 MIXED = {
     "watched.csv": csv_of(
         HEADER, *map(film, range(1, 8)), film(3), film(4).replace("2024-01-05", "2023-12-31"), "2024-01-01,Film 1,1951,https://boxd.it/other",
-        "2024-01-01,No link,1990,", "yesterday,Film 9,1959,https://boxd.it/f9", "2024-01-01,Undated,,https://boxd.it/u",
+        "2024-01-01,No link,1990,", "2024-01-01,Film 7,1957,", "yesterday,Film 9,1959,https://boxd.it/f9", "2024-01-01,Undated,,https://boxd.it/u",
     ),
     "likes/films.csv": csv_of(HEADER, film(2), film(20), film(21)),
     "watchlist.csv": csv_of(HEADER, film(2), film(30), film(31)),

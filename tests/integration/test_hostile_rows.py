@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from shared.errors import StatementFailed
 from tests.workbench import Workbench, artist_id
 
 HEADER = b"artist_id,artist_name,artist_data\n"
@@ -131,6 +134,23 @@ def test_a_monstrous_row_is_refused_and_the_others_go_on(bench: Workbench, bad: 
     assert bench.value("SELECT max(pg_column_size(input)) FROM items") < 10_000
     assert bench.store.text("out", f"{session}/rejects.csv").count("\r\n") == 2
     bench.assert_sound(session)
+
+
+def test_a_connection_goes_with_an_error_of_ours_and_stays_after_one_of_the_server(bench: Workbench) -> None:
+    def used(act: Callable[[Any], object]) -> Any:
+        """The connection that `act` was given, whatever came of it."""
+        given = []
+        with contextlib.suppress(ZeroDivisionError, StatementFailed), bench.db._checked_out() as connection:
+            given.append(connection)
+            act(connection)
+        return given[0]
+
+    first = used(lambda connection: 1 / 0)  # halfway through a message, say
+    assert bench.db.state()["closed"] == 1
+    second = used(lambda connection: connection.execute_simple("SELECT 1 / 0"))
+    assert second is not first
+    assert used(lambda connection: connection.execute_simple("SELECT 1")) is second
+    assert bench.db.state()["closed"] == 1
 
 
 def test_parameters_that_cannot_be_encoded_do_not_poison_the_pool(bench: Workbench) -> None:
