@@ -1,8 +1,8 @@
 """OpenAI's Responses API: one prompt in, one answer or failure out.
 
 A request has the library's address, authentication and headers, and fails with the library's errors. It is put
-together, sent and read here: a call costs 0.31 ms of CPU so, 0.52 ms by the library's bare `post`, and twice that with
-its models (8 threads, local server). Nothing tries again by itself: each try passes admission and has its own row in
+together, sent and read here: a call costs 0.31 ms of CPU so and 0.52 ms by the library's bare `post` (8 threads, local
+server), which its models would double. Nothing tries again by itself: each try passes admission and has its own row in
 `calls`.
 
 `call` waits for the answer. `begin` hears the response's id at once, and `fetch` asks for the answer by that id:
