@@ -24,9 +24,9 @@ class Places:
         self._queue: deque[_Waiting] = deque()
 
     @property
-    def idle(self) -> bool:
-        """Whether nobody has a place."""
-        return self._free == self._number
+    def taken(self) -> int:
+        """How many places somebody has now."""
+        return self._number - self._free
 
     def take(self, places: int, *, within: float) -> int:
         """How many were taken: those asked for (all there are, if that is fewer) or, not in so many seconds, none.

@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from shared.places import Places
 
 
 class PoolBusy(Exception):
@@ -32,27 +35,25 @@ class Pool:
     """
 
     def __init__(self, connect: Callable[[], Any], *, size: int, patience: float, oldest: float) -> None:
-        self._connect, self._size, self._patience, self._oldest = connect, size, patience, oldest
-        self._changed = threading.Condition(threading.Lock())
-        self._idle: list[Pooled] = []  # the one used last at the end; with those in use never more than `size`
-        self._in_use = 0
+        self._connect, self._patience, self._oldest = connect, patience, oldest
+        self._places = Places(size)
+        self._idle: deque[Pooled] = deque()  # the one used last at the end; append and pop are atomic
         self._valid_since = 0.0
+        self._counting = threading.Lock()
         self.opened = self.closed = 0
 
     @property
     def in_use(self) -> int:
         """How many connections threads have now."""
-        return self._in_use
+        return self._places.taken
 
     def take(self) -> Pooled:
         """A connection for this thread, opened if none is idle; give it back, or throw it away.
 
         Raises PoolBusy, and whatever opening one raises.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._in_use < self._size, self._patience):
-                raise PoolBusy
-            self._in_use += 1
+        if not self._places.take(1, within=self._patience):
+            raise PoolBusy
         try:
             while (idle := self._newest_idle()) is not None:
                 if self._is_good(idle):
@@ -62,20 +63,21 @@ class Pool:
             opened_at = time.monotonic()
             opened = Pooled(self._connect(), opened_at)
         except BaseException:
-            self._leave(None)
+            self._places.give_back()
             raise
-        with self._changed:
+        with self._counting:
             self.opened += 1
         return opened
 
     def give_back(self, one: Pooled) -> None:
         """Let another thread have a connection."""
-        self._leave(one)
+        self._idle.append(one)  # before its place is free: whoever takes that finds it, and opens no other
+        self._places.give_back()
 
     def throw_away(self, one: Pooled) -> None:
         """Close a connection that nobody should use again."""
         self._close(one)
-        self._leave(None)
+        self._places.give_back()
 
     def renew(self) -> None:
         """Have every connection that is open now replaced before it is used again."""
@@ -86,22 +88,17 @@ class Pool:
         while (idle := self._newest_idle()) is not None:
             self._close(idle)
 
-    def _leave(self, idle: Pooled | None) -> None:
-        with self._changed:
-            self._in_use -= 1
-            if idle is not None:
-                self._idle.append(idle)
-            self._changed.notify()
-
     def _newest_idle(self) -> Pooled | None:
-        with self._changed:
-            return self._idle.pop() if self._idle else None
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _is_good(self, one: Pooled) -> bool:
         return one.opened_at > self._valid_since and time.monotonic() - one.opened_at < self._oldest
 
     def _close(self, one: Pooled) -> None:
-        with self._changed:
+        with self._counting:
             self.closed += 1
         with contextlib.suppress(Exception):  # one that is lost cannot say goodbye
             one.connection.close()

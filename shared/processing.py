@@ -155,7 +155,7 @@ class _Run:
             self._processor.places.give_back(self._places)
             self._settle_ended()
         try:
-            self._processor.health.give_back_unused(at_once=self._processor.places.idle)
+            self._processor.health.give_back_unused(at_once=not self._processor.places.taken)
         except DatabaseError as error:  # time brings them back
             log("WARNING", "Unused tokens could not be given back", reason=str(error))
 

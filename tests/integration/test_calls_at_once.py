@@ -68,7 +68,7 @@ def test_never_more_calls_than_may_be_and_no_fewer(
         list(threads.map(lambda one: bench.processor.handle(ItemsNotice.decode(one.data)), messages))
     assert most == [CALLS]
     assert max(waiting) <= CALLS  # none waits for a thread behind its slot
-    assert bench.processor.places.idle
+    assert not bench.processor.places.taken
     assert bench.run(session)["enriched"] == 6 * CALLS
     assert bench.value("SELECT max(attempt) FROM items") == 1
     bench.assert_sound(session)
@@ -97,7 +97,7 @@ def test_places_come_back_whatever_happens(large: Database, database_url: str, m
     session = bench.drop(artists_csv(CALLS))
     for act in (bench.sessions.pause, bench.sessions.resume):
         bench.deliver()
-        assert bench.processor.places.idle
+        assert not bench.processor.places.taken
         act(session)
     with monkeypatch.context() as patch:
         patch.setattr("shared.processing.reserve_slots", _away)
@@ -105,10 +105,10 @@ def test_places_come_back_whatever_happens(large: Database, database_url: str, m
         if first is not None:
             with pytest.raises(LedgerDown):
                 bench.processor.handle(ItemsNotice.decode(first.data))
-    assert bench.processor.places.idle
+    assert not bench.processor.places.taken
     bench.pass_time(600)
     assert bench.run(session)["enriched"] == CALLS
-    assert bench.processor.places.idle
+    assert not bench.processor.places.taken
 
 
 def _away(*_: object, **__: object) -> None:
@@ -120,7 +120,7 @@ def test_old_messages_may_hold_more_items_than_there_are_places(large: Database,
     session = make_session(bench, 3 * CALLS)
     bench.processor.handle(ItemsNotice(session=session, items=tuple(range(1, 3 * CALLS + 1))))
     assert bench.value("SELECT count(*) FROM items WHERE outcome = 'enriched'") == 3 * CALLS
-    assert bench.processor.places.idle
+    assert not bench.processor.places.taken
 
 
 @pytest.mark.parametrize("items", [1, 8, 50])

@@ -13,19 +13,19 @@ from tests.factories import until
 def test_places_are_taken_and_given_back() -> None:
     places = Places(8)
     assert places.take(8, within=0) == 8
-    assert not places.idle
+    assert places.taken == 8
     assert places.take(1, within=0) == 0
     places.give_back(3)
     assert places.take(3, within=0) == 3
     places.give_back(8)
-    assert places.idle
+    assert not places.taken
 
 
 def test_who_needs_more_than_there_are_gets_all_of_them() -> None:
     places = Places(4)
     assert places.take(10, within=0) == 4
     places.give_back(4)
-    assert places.idle
+    assert not places.taken
 
 
 def test_who_came_first_is_served_first() -> None:
@@ -80,5 +80,5 @@ def test_many_threads_never_have_more_than_there_are() -> None:
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(use, range(16)))
     assert 0 < most[0] <= 10
-    assert places.idle
+    assert not places.taken
     assert not places._queue
